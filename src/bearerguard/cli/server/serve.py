@@ -15,7 +15,7 @@ import typer
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
-from bearerguard.cli.server import serve_log, serve_metrics
+from bearerguard.cli.server import serve_log, serve_metrics, upstream_options
 from bearerguard.cli.server.server_options import (
     Issuer,
     Resources,
@@ -81,6 +81,7 @@ _OPTIONS = {
     "dpop_nonces=": "--dpop-nonces",
     "MutualTls(authorities=)": "--mutual-tls-authorities",
     "MutualTls(url=)": "--mutual-tls-url",
+    **upstream_options.OPTIONS,
 }
 _REGISTRATION_TOKEN = "BEARERGUARD_SERVER_REGISTRATION_TOKEN"  # noqa: S105 - its name
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
@@ -315,6 +316,11 @@ def serve(
     client_metadata: ClientMetadata = False,
     client_metadata_host: ClientMetadataHosts = None,
     registration: Registrations = False,
+    upstream: upstream_options.Issuer = None,
+    upstream_client_id: upstream_options.ClientId = None,
+    upstream_name: upstream_options.Name = "",
+    upstream_domain: upstream_options.Domains = None,
+    password_login: upstream_options.PasswordLogin = True,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
@@ -341,7 +347,17 @@ def serve(
                 store=store,
                 scopes=described(scope),
                 resources=resource,
-                people=PeopleOptions(throttle=_throttle(throttle)),
+                people=PeopleOptions(
+                    throttle=_throttle(throttle),
+                    upstreams=upstream_options.upstreams(
+                        upstream,
+                        upstream_client_id,
+                        upstream_name,
+                        upstream_domain,
+                        insecure_allow_http=insecure_allow_http,
+                    ),
+                    password_login=password_login,
+                ),
                 lifetimes=Lifetimes(
                     access_token=access_token_lifetime,
                     refresh_token=refresh_token_lifetime,
