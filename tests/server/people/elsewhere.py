@@ -95,7 +95,7 @@ class OpenIdProvider:
         )
 
     def logout_token(self, **changed: Any) -> str:
-        usual = {
+        usual: dict[str, Any] = {
             "client_id": None,
             "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
         }

@@ -30,7 +30,7 @@ class World:
         people = PeopleOptions(upstreams=[login], password_parameters=argon2.profiles.CHEAPEST)
         self.harness: Harness = make(people=people)
 
-    def sign_in(self, **fields: str) -> tuple[Visitor, Page]:
+    def sign_in(self, **fields: Any) -> tuple[Visitor, Page]:
         visitor = Visitor(self.harness.server.handle, url=ISSUER)
         page = visitor.follow(visitor.get(self.harness.link(**fields)))
         begun = visitor.post("/oauth/login/upstream/github", hidden_fields(page.html))

@@ -354,7 +354,7 @@ def test_AZ_08_a_weaker_login_elsewhere_is_an_error_for_the_client(make: Make) -
     ],
 )
 def test_AZ_08_what_a_request_demands_is_passed_on(
-    world: World, demand: dict[str, str], passed_on: dict[str, str]
+    world: World, demand: dict[str, Any], passed_on: dict[str, str]
 ) -> None:
     visitor = world.visitor()
     world.idp.changed |= {"auth_time": int(world.harness.clock())}
@@ -367,7 +367,7 @@ def test_AZ_08_what_a_request_demands_is_passed_on(
 @pytest.mark.parametrize("demand", [{"prompt": "login"}, {"max_age": "60"}])
 @pytest.mark.parametrize("age", [600, None])
 def test_AZ_08_an_old_login_elsewhere_does_not_satisfy_the_request(
-    world: World, demand: dict[str, str], age: int | None
+    world: World, demand: dict[str, Any], age: int | None
 ) -> None:
     """Without `auth_time`, nobody knows how old it is."""
     at = None if age is None else int(world.harness.clock()) - age

@@ -354,7 +354,6 @@ def serve(
                         upstream_client_id,
                         upstream_name,
                         upstream_domain,
-                        insecure_allow_http=insecure_allow_http,
                     ),
                     password_login=password_login,
                 ),

@@ -71,8 +71,6 @@ def upstreams(
     client_id: str | None,
     name: str,
     domains: list[str] | None,
-    *,
-    insecure_allow_http: bool,
 ) -> list[UpstreamLogin]:
     """Return the upstream that the options name, or none; raises `ConfigurationError`."""
     if issuer is None:
@@ -100,6 +98,5 @@ def upstreams(
             client_secret=secret,
             name=name,
             domains=domains,
-            insecure_allow_http=insecure_allow_http,
         )
     ]

@@ -49,18 +49,13 @@ class Identities:
         name = _name(admission.name or identity.name)
         known = rows.find_identity(self._database, issuer, subject)
         if known is None:
-            with self._database.write() as connection:
-                # Another request may have made it meanwhile.
-                known = rows.find_identity(connection, issuer, subject)
-                if known is None:
-                    user_id = self._added(connection, admission, name)
-                    now = self._clock()
-                    rows.add_identity(connection, issuer, subject, user_id, now, last_login_at=now)
-            if known is None:
+            user_id = self._first(identity, admission, name)
+            if user_id is not None:
                 self._audit.emit("user_added", user_id=user_id)
                 self._audit.emit("identity_linked", user_id=user_id, issuer=issuer)
                 return user_id
-        if known.disabled_at is not None:
+            known = rows.find_identity(self._database, issuer, subject)
+        if known is None or known.disabled_at is not None:
             return None
         with self._database.write(concurrent=True) as connection:
             rows.note_login(
@@ -73,6 +68,17 @@ class Identities:
             )
         found: str = known.user_id
         return found
+
+    def _first(self, identity: UpstreamIdentity, admission: Admission, name: str) -> str | None:
+        """Return the id of a new account; None if another request has made it meanwhile."""
+        issuer, subject = identity.issuer, identity.subject
+        with self._database.write() as connection:
+            if rows.find_identity(connection, issuer, subject) is not None:
+                return None
+            user_id = self._added(connection, admission, name)
+            now = self._clock()
+            rows.add_identity(connection, issuer, subject, user_id, now, last_login_at=now)
+        return user_id
 
     def _added(self, connection: Connection, admission: Admission, name: str) -> str:
         user_id = new_user_id()
