@@ -47,11 +47,18 @@ from bearerguard.server import (
     Resource,
     Scope,
     SigningKeys,
+    UpstreamLogin,
 )
 
 URL, API = "https://id.example.com", "https://api.example.com"
 # Whatever has this in it is a secret, and must stand in no message.
 SECRET = "planted-7f3a-planted-7f3a-planted-7f3a"  # 38 characters
+
+
+def _upstream(name: str) -> UpstreamLogin:
+    return UpstreamLogin(
+        URL, client_id="app", client_secret=SECRET, name=name, domains=["example.com"]
+    )
 
 
 class Mistake(NamedTuple):
@@ -558,6 +565,21 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "resource in two spellings": Mistake(
         lambda path: server(path, resources=[API, f"{API}:443"]), "resources=", "keep the one"
+    ),
+    "everybody at an upstream": Mistake(
+        lambda _: UpstreamLogin(URL, client_id="app", client_secret=SECRET),
+        "admit=",
+        "domains=",
+    ),
+    "upstreams with one key": Mistake(
+        lambda _: PeopleOptions(upstreams=[_upstream("Example"), _upstream("example")]),
+        "upstreams=",
+        "pass a key= of its own",
+    ),
+    "nobody can sign in": Mistake(
+        lambda _: PeopleOptions(password_login=False),
+        "password_login=False",
+        "pass upstreams=",
     ),
     "negative lifetime": Mistake(
         lambda _: Lifetimes(access_token=-1), "Lifetimes(access_token=)", "positive number"

@@ -47,11 +47,20 @@ with Extra("server", needed_by=__name__):
         PersonalToken,
         PersonalTokens,
     )
+    from bearerguard.server.upstream.options import (
+        Admission,
+        Admit,
+        GitHubLogin,
+        UpstreamIdentity,
+        UpstreamLogin,
+    )
 
 __all__ = [
     "AccessPage",
     "Account",
     "AccountError",
+    "Admission",
+    "Admit",
     "AuthorizationServer",
     "Client",
     "ClientAuthenticationMethod",
@@ -60,6 +69,7 @@ __all__ = [
     "ClientOptions",
     "Colors",
     "EditedClient",
+    "GitHubLogin",
     "Grant",
     "GrantRegistry",
     "GrantedAccess",
@@ -90,5 +100,7 @@ __all__ = [
     "TokenIssuer",
     "TokenResponse",
     "TrustedIssuer",
+    "UpstreamIdentity",
+    "UpstreamLogin",
     "User",
 ]

@@ -119,6 +119,7 @@ class ManagedServer:
         self._engine.upkeep.close()
         if self._engine.verifier is not None:
             self._engine.verifier.close()
+        self._engine.people.upstreams.close()
         self._engine.database.close()
 
 

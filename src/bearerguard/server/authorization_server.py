@@ -50,6 +50,7 @@ from bearerguard.server.settings import (
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
 from bearerguard.server.tokens.personal_tokens import PersonalTokens
+from bearerguard.server.upstream.provider import Provider
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
@@ -106,7 +107,8 @@ class AuthorizationServer(ManagedServer):
         observers: receive a record of each response, and what the database does; for metrics.
         trusted_issuers: identity providers and workload platforms whose assertions are accepted,
             each a `TrustedIssuer` (RFC 7523).
-        transport: sends the requests to trusted issuers; an `HttpTransport` by default.
+        transport: sends the requests to trusted issuers and upstreams; an `HttpTransport` by
+            default.
         clock: returns Unix seconds.
         environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
 
@@ -189,9 +191,17 @@ class AuthorizationServer(ManagedServer):
             verifier = assertions.verifier(
                 trusted, transport=transport, clock=clock, on_event=on_event
             )
+        providers: Sequence[Provider] = ()
+        if people is not None and people.upstreams:
+            from bearerguard.server.hosting import assertions  # noqa: PLC0415 - it knows the guard
+
+            providers = assertions.providers(
+                people.upstreams, transport=transport, clock=clock, on_event=on_event
+            )
         self._threads = threads
         login_threads = max(1, threads // 2)
-        connections = threads + login_threads + _SPARE_CONNECTIONS
+        upstream_threads = login_threads if providers else 0
+        connections = threads + login_threads + upstream_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections, patient=True)
         self.database: Database = database
         server_secret = find_secret(secret, database, environ)
@@ -212,6 +222,7 @@ class AuthorizationServer(ManagedServer):
             trusted_issuers=trusted,
             verifier=verifier,
             personal_tokens=personal_tokens,
+            providers=providers,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants

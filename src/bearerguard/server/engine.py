@@ -62,9 +62,11 @@ from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
 from bearerguard.server.login.devices import DEVICE
-from bearerguard.server.login.login_endpoint import LOGIN
+from bearerguard.server.login.login_endpoint import ACCOUNT, LOGOUT
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.login.steps import LOGIN
+from bearerguard.server.login.upstream_endpoint import LOGOUT_TOKENS
 from bearerguard.server.mutual_tls import MutualTls
 from bearerguard.server.observers import Observers, ServerObserver
 from bearerguard.server.revocations import Revocations
@@ -78,6 +80,7 @@ from bearerguard.server.tokens.dpop import TokenRequestProofs
 from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry, PersonalTokens
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
+from bearerguard.server.upstream.provider import Provider
 
 # The endpoints at which a client authenticates.
 _AUDIENCES = (
@@ -131,6 +134,7 @@ class Engine:
         trusted_issuers: Sequence[TrustedIssuer] = (),
         verifier: AssertionVerifier | None = None,
         personal_tokens: PersonalTokens | None = None,
+        providers: Sequence[Provider] = (),
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -199,6 +203,8 @@ class Engine:
             on_disabled=lambda user_id: self.end_user(user_id, reason="user_disabled"),
             options=people,
             password_places=password_places,
+            providers=providers,
+            end_logins=self.revocations.login,
         )
         self.personal_tokens: PersonalTokenRegistry = PersonalTokenRegistry(
             personal_tokens,
@@ -292,6 +298,17 @@ class Engine:
             | self._endpoints_of_devices(audit)
             | self._of_personal_tokens(access, proofs)
         )
+        self._serve(endpoints, health_path, ready_path, audit, watching)
+
+    def _serve(
+        self,
+        endpoints: dict[str, Endpoint],
+        health_path: str | None,
+        ready_path: str | None,
+        audit: Audit,
+        watching: Observers,
+    ) -> None:
+        """Make the router of all paths."""
         probes = health.paths(health_path, ready_path, frozenset(endpoints))
         served = self._served(endpoints, probes)
         self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
@@ -494,6 +511,10 @@ class Engine:
         below = path.removeprefix(self.settings.base_path)
         return method == "POST" and below in {LOGIN, PASSWORD}
 
+    def waits_for_upstream(self, path: str) -> bool:
+        """Whether a request to one of `paths` may wait for an issuer elsewhere."""
+        return path.removeprefix(self.settings.base_path) in self.people.waiting_paths
+
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""
         return path in self._live_paths
@@ -565,10 +586,14 @@ class Engine:
         endpoints[metadata.oauth_path(self.settings)] = oauth
         endpoints |= dict.fromkeys(metadata.openid_paths(self.settings), openid)
         for path in self.people.paths:
-            name = "login" if path == LOGIN else "logout"
+            name = "logout" if path == LOGOUT else "login"
             endpoints[base + path] = self._for_people(name, self.people.handle)
         for path in self._account.paths:
             endpoints[base + path] = self._for_people("account", self._account.handle)
+        for key in self.people.upstreams.providers:
+            endpoints[base + LOGOUT_TOKENS + key] = Endpoint(
+                "backchannel_logout", self.people.upstreams.log_out
+            )
         return endpoints
 
     def _endpoints_of_devices(self, audit: Audit) -> dict[str, Endpoint]:

@@ -22,7 +22,7 @@ from bearerguard.server.store import personal_tokens
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import forget_consents_of_client
+from bearerguard.server.store.people import end_sessions_of_login, forget_consents_of_client
 
 T = TypeVar("T")
 Kind: TypeAlias = Claim
@@ -156,6 +156,51 @@ class Revocations:
             )
             self.announce(("sid", grant_id))
         return changed
+
+    def login(
+        self,
+        issuer: str,
+        *,
+        user_id: str | None,
+        sid: str | None,
+        reason: str,
+        first: Callable[[Connection], bool] | None = None,
+    ) -> bool:
+        """End the sessions, codes and grants of logins at an issuer elsewhere.
+
+        Args:
+            issuer: where the user logged in.
+            user_id: whose they are; None for whoever logged in by `sid`.
+            sid: the issuer's session, None for all of the user's.
+            reason: for the log.
+            first: done first in the transaction; False ends nothing.
+
+        Returns whether `first` was True.
+        """
+        ended: list[tuple[str, list[str], int]] = []
+        with self._database.write() as connection:
+            now = self._clock()
+            if first is not None and not first(connection):
+                return False
+            found = [user_id] if user_id is not None else []
+            if user_id is None and sid is not None:
+                found = sorted(set(rows.users_of_session(connection, issuer, sid)))
+            last = 0.0
+            for each in found:
+                stopped = end_sessions_of_login(connection, each, issuer, sid)
+                ids, until = rows.revoke_grants_of_login(connection, each, now, issuer, sid)
+                ended.append((each, ids, stopped))
+                last = max(last, until)
+            named: list[tuple[Kind, str]] = [("sid", each) for _, ids, _ in ended for each in ids]
+            if named:
+                self.note(connection, named, now, until=last)
+        for each, ids, stopped in ended:
+            for grant_id in ids:
+                self._audit.emit("grant_revoked", grant_id=grant_id, user_id=each, reason=reason)
+            if stopped:
+                self._audit.emit("sessions_ended", user_id=each, sessions=stopped, reason=reason)
+        self.announce(*named)
+        return True
 
     def user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
         """Revoke all grants of a user, to one client or to all; return how many.

@@ -31,6 +31,7 @@ _SHARED = ("store", "issuer", "secret-file")
 # Where each secret is given instead.
 _SECRETS = {
     "secret": f"set {secret.VARIABLE}, or name a file with secret-file",
+    "upstream-secret": "set BEARERGUARD_SERVER_UPSTREAM_SECRET",
     "registration-token": "set BEARERGUARD_SERVER_REGISTRATION_TOKEN",
     "revocations-secret": "set BEARERGUARD_SERVER_REVOCATIONS_SECRET",
 }

@@ -15,7 +15,7 @@ import typer
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
-from bearerguard.cli.server import serve_log, serve_metrics
+from bearerguard.cli.server import serve_log, serve_metrics, upstream_options
 from bearerguard.cli.server.server_options import (
     Issuer,
     Resources,
@@ -93,6 +93,7 @@ _OPTIONS = {
     "logo=": "--logo",
     "Colors(accent=)": "--color",
     "Colors(accent_dark=)": "--color-dark",
+    **upstream_options.OPTIONS,
 }
 _REGISTRATION_TOKEN = "BEARERGUARD_SERVER_REGISTRATION_TOKEN"  # noqa: S105 - its name
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
@@ -381,6 +382,11 @@ def serve(
     client_metadata_host: ClientMetadataHosts = None,
     registration: Registrations = False,
     personal_tokens: PersonalAccessTokens = False,
+    upstream: upstream_options.Issuer = None,
+    upstream_client_id: upstream_options.ClientId = None,
+    upstream_name: upstream_options.Name = "",
+    upstream_domain: upstream_options.Domains = None,
+    password_login: upstream_options.PasswordLogin = True,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
@@ -416,6 +422,13 @@ def serve(
                     logo=logo,
                     colors=_colors(color, color_dark),
                     throttle=_throttle(throttle),
+                    upstreams=upstream_options.upstreams(
+                        upstream,
+                        upstream_client_id,
+                        upstream_name,
+                        upstream_domain,
+                    ),
+                    password_login=password_login,
                 ),
                 lifetimes=Lifetimes(
                     access_token=access_token_lifetime,

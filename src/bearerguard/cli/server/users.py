@@ -91,6 +91,40 @@ def enable(login: Login, *, store: Store, json: output.Json = False) -> None:
 
 
 @app.command()
+def link(
+    login: Login,
+    *,
+    issuer: Annotated[
+        str, typer.Option(help="Where the user signs in, such as https://github.com.")
+    ],
+    subject: Annotated[
+        str, typer.Option(help="The user's identifier there: `sub`, or GitHub's user number.")
+    ],
+    store: Store,
+    json: output.Json = False,
+) -> None:
+    """Let a user sign in at another issuer: link the account to an identity there."""
+    with output.endings(json=json), opened(store) as server:
+        _show(server.users.link(login, issuer=issuer, subject=subject), as_json=json)
+
+
+@app.command()
+def unlink(
+    login: Login,
+    *,
+    issuer: Annotated[str, typer.Option(help="Where the user signs in.")],
+    store: Store,
+    json: output.Json = False,
+) -> None:
+    """Let a user no longer sign in at another issuer; the user's sessions end."""
+    with output.endings(json=json), opened(store) as server:
+        removed = server.users.unlink(login, issuer=issuer)
+        _show(server.users.get(login), as_json=json)
+    if not removed and not json:
+        typer.echo(f"The account was not linked to {issuer}.", err=True)
+
+
+@app.command()
 def tokens(
     login: Login,
     end: Annotated[

@@ -16,9 +16,9 @@ INFO: frozenset[str] = frozenset(
         *("code_issued", "device_code_issued", "token_issued"),
         # users
         *("login_succeeded", "signed_out", "sessions_ended", "consent_given", "consent_refused"),
-        *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
+        *("upstream_logout", "consents_forgotten", "user_added", "user_disabled", "user_enabled"),
         "user_deleted",
-        *("password_changed", "password_upgraded"),
+        *("password_changed", "password_upgraded", "identity_linked", "identity_unlinked"),
         *("personal_token_added", "personal_token_ended"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
@@ -62,5 +62,6 @@ WARNING: frozenset[str] = frozenset(
         *("user_code_throttled",),
         *("revocation_not_notified", "store_unavailable", "store_restored", "upkeep_failed"),
         *("throttle_unavailable", "throttle_restored"),
+        *("upstream_login_failed", "upstream_login_refused", "upstream_logout_failed"),
     }
 )

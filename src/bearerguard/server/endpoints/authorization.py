@@ -32,10 +32,10 @@ from bearerguard.server.grants.scopes_and_resources import requested_resources, 
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
-from bearerguard.server.login.login_endpoint import see_other
 from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import MARK, LoginUsed, Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.steps import Demands, Step, next_step, see_other
 from bearerguard.server.settings import OFF, Settings
 from bearerguard.server.store.connection import Connection
 
@@ -152,13 +152,19 @@ class AuthorizationEndpoint:
                 raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")  # noqa: TRY301 - one answer to all
             self._check_subject(signed_in)
             prompt = self._prompt(request, target, signed_in)
-            if not self._people.prompts.is_met(prompt, signed_in):
-                return self._ask_to_sign_in(request, target, prompt, signed_in)
-            if not self._must_ask(target.client, signed_in, wanted, prompt):
-                return self._send_code(request, target, signed_in, wanted, prompt=prompt)
+            step = next_step(
+                self._people.prompts,
+                prompt,
+                signed_in,
+                lambda: self._must_ask(target.client, signed_in, wanted, prompt),
+            )
         except OAuthError as error:
             return self._refuse(target, error)
-        return self._ask(request, signed_in, target, wanted)
+        if step is Step.DONE:
+            return self._send_code(request, target, signed_in, wanted, prompt=prompt)
+        if step is Step.CONSENT:
+            return self._ask(request, signed_in, target, wanted)
+        return self._ask_to_sign_in(request, target, prompt, signed_in)
 
     def _prompt(self, request: Request, target: _Target, signed_in: SignedIn) -> Prompt:
         """Return what the request demands of the login.
@@ -190,6 +196,7 @@ class AuthorizationEndpoint:
             redirect_uri=target.redirect_uri,
             prompt=prompt.sign_in,
             acr_values=self._people.prompts.possible(prompt),
+            demands=Demands(prompt.for_login, prompt.max_age, prompt.acr_values),
         )
 
     def decide(self, request: Request) -> Response:
@@ -469,6 +476,9 @@ class AuthorizationEndpoint:
             resources=wanted.resources,
             ignored_scope=wanted.ignored_scope,
             dpop_jkt=wanted.dpop_jkt,
+            amr=signed_in.amr,
+            upstream=signed_in.upstream,
+            upstream_sid=signed_in.upstream_sid,
         )
         try:
             code = self._codes.issue(

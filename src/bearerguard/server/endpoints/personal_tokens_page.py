@@ -153,7 +153,9 @@ class PersonalTokensPage:
             resources=[{"name": each, "checked": each == first} for each in resources]
             if len(resources) > 1
             else [],
-            problem=people.parts.pages.texts(f"tokens.problem.{problem}", **given) if problem else "",
+            problem=people.parts.pages.texts(f"tokens.problem.{problem}", **given)
+            if problem
+            else "",
             is_old=not self._is_recent(signed_in),
             made="" if made is None else made.value,
             name=made.token.name if made is not None else (fields or {}).get("name", ""),

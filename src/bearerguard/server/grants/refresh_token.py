@@ -26,7 +26,12 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
+from bearerguard.server.tokens.access_token import (
+    AccessTokens,
+    Authorization,
+    NewAccessToken,
+    amr_of,
+)
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 _UNUSABLE = "The refresh token is unknown, expired, revoked, or another client's"
@@ -107,6 +112,7 @@ class RefreshTokenGrant:
                 auth_time=row.auth_time,
                 confirmation=parameters.confirmation,
                 acr=row.acr,
+                amr=amr_of(row.amr),
             )
         )
         # Before the transaction, which may keep others waiting.

@@ -26,7 +26,12 @@ from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, is_disabled, is_user_id
-from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
+from bearerguard.server.tokens.access_token import (
+    AccessTokens,
+    Authorization,
+    NewAccessToken,
+    amr_text,
+)
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 
@@ -46,6 +51,10 @@ class NewGrant:
     refresh_token: str | None = field(repr=False)
     # The key that its refresh tokens are bound to, as the store has it.
     cnf: str | None = None
+    # How the user logged in, as the store has it.
+    amr: str | None = None
+    upstream: str | None = None
+    upstream_sid: str | None = field(default=None, repr=False)
 
 
 class TokenIssuer:
@@ -150,6 +159,7 @@ class TokenIssuer:
                 access=access,
                 refresh_token=refresh_token,
                 cnf=cnf,
+                amr=amr_text(authorization.amr),
             )
             self._begin(grant, also)
         elif access.row is not None:
@@ -194,6 +204,9 @@ class TokenIssuer:
             expires_at=until,
             access_expires_at=grant.access.expires_at,
             cnf=grant.cnf,
+            amr=grant.amr,
+            upstream=grant.upstream,
+            upstream_sid=grant.upstream_sid,
         )
         if grant.access.row is not None:
             rows.add_access_token(connection, **grant.access.row)

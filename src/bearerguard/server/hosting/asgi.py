@@ -51,6 +51,13 @@ class AsgiHost:
             waiting=_WAITING_LOGINS,
             busy=engine.busy,
         )
+        # So has what may wait for an issuer elsewhere.
+        self._upstreams = Threads(
+            engine.handle,
+            engine.password_places,
+            waiting=_WAITING_LOGINS,
+            busy=engine.busy,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond, or pass the request on."""
@@ -87,8 +94,12 @@ class AsgiHost:
             await _send(send, self._engine.handle(request))
             return
         await self._engine.prepare(request)
-        login = self._engine.is_login(request.method, path)
-        await _send(send, await (self._logins if login else self._threads).run(request))
+        await _send(send, await self._threads_for(request.method, path).run(request))
+
+    def _threads_for(self, method: str, path: str) -> Threads:
+        if self._engine.waits_for_upstream(path):
+            return self._upstreams
+        return self._logins if self._engine.is_login(method, path) else self._threads
 
     async def _alone(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app behind a server that stands alone."""

@@ -18,8 +18,15 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.login.passwords import Passwords, check_new
 from bearerguard.server.store.connection import Executes, Prepared, Row, is_storable
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import sessions, users
-from bearerguard.server.store.schema import codes
+from bearerguard.server.store.people import (
+    add_identity,
+    find_identity,
+    identities,
+    is_user_id,
+    sessions,
+    users,
+)
+from bearerguard.server.store.schema import MAX_ID, codes
 
 _MAX_LOGIN = 200
 _MAX_NAME = 200
@@ -84,18 +91,18 @@ class Accounts:
             PasswordRejected: the password is too easy to guess.
             PasswordsBusy: too many passwords are being hashed or checked.
         """
-        normal = _usable_login(login)
-        shown = _usable_name(name or login)
+        normal = usable_login(login)
+        shown = usable_name(name or login)
         check_new(password, normal)
         row = {
-            "user_id": _PREFIX + secrets.token_hex(12),
+            "user_id": new_user_id(),
             "login": normal,
             "name": shown,
             "password_hash": self._passwords.hash(password),
             "created_at": self._clock(),
         }
         with self._database.write() as connection:
-            if _find(connection, normal) is not None:
+            if find_account(connection, normal) is not None:
                 raise AccountError(f"The login name {normal!r} is taken: choose another")
             connection.execute(insert(users).values(row))
             account = _account(_require(connection, normal))
@@ -117,7 +124,7 @@ class Accounts:
 
     def user_id(self, login: str) -> str | None:
         """Return the id of the user with this login name, or None."""
-        row = _find(self._database, normalized(login))
+        row = find_account(self._database, normalized(login))
         return None if row is None else row.user_id
 
     def password_mark(self, login: str) -> str | None:
@@ -125,7 +132,7 @@ class Accounts:
 
         The value is the password hash: it must not leave the server.
         """
-        row = _find(self._database, normalized(login))
+        row = find_account(self._database, normalized(login))
         return None if row is None else row.password_hash
 
     def set_password(self, login: str, password: str) -> Account:
@@ -200,6 +207,54 @@ class Accounts:
         """Enable a disabled account; raises `AccountError` if there is none."""
         return self._change(normalized(login), "user_enabled", disabled_at=None)
 
+    def link(self, login: str, *, issuer: str, subject: str) -> Account:
+        """Let a user sign in elsewhere: link an account to a user of another issuer.
+
+        Args:
+            login: the account's login name.
+            issuer: the issuer's URL as the server has it: `UpstreamLogin(issuer)`, or
+                `https://github.com`.
+            subject: the user's identifier there: the `sub` of ID tokens, or GitHub's user number.
+
+        Raises:
+            AccountError: there is no such account, the identity is another user's, or the issuer
+                or the subject is malformed.
+        """
+        for name, value in (("issuer", issuer), ("subject", subject)):
+            if not is_user_id(value) or not value.isprintable():
+                raise AccountError(f"An {name} has 1 to {MAX_ID} printable characters")
+        with self._database.write() as connection:
+            row = _require(connection, normalized(login))
+            known = find_identity(connection, issuer, subject)
+            if known is not None and known.user_id != row.user_id:
+                raise AccountError("This identity is linked to another user: unlink it there first")
+            if known is None:
+                add_identity(connection, issuer, subject, row.user_id, self._clock())
+        if known is None:
+            self._audit.emit("identity_linked", user_id=row.user_id, issuer=issuer)
+        return _account(row)
+
+    def unlink(self, login: str, *, issuer: str) -> int:
+        """Let a user no longer sign in at an issuer; return how many identities that ended.
+
+        The sessions of the user end, those with a password too.
+
+        Raises:
+            AccountError: there is no such account.
+        """
+        with self._database.write() as connection:
+            row = _require(connection, normalized(login))
+            removed = connection.execute(
+                delete(identities).where(
+                    identities.c.user_id == row.user_id, identities.c.issuer == issuer
+                )
+            ).rowcount
+            if removed:
+                connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
+        if removed:
+            self._audit.emit("identity_unlinked", user_id=row.user_id, issuer=issuer)
+        return removed
+
     def check(self, login: str, password: str) -> Account | None:
         """Return the account of a login name and password; see `checked`."""
         checked = self.checked(login, password)
@@ -215,7 +270,7 @@ class Accounts:
             PasswordsBusy: too many passwords are being hashed or checked.
         """
         normal = normalized(login)
-        row = _find(self._database, normal)
+        row = find_account(self._database, normal)
         stored = None if row is None else row.password_hash
         verdict = self._passwords.check(stored, password)
         if row is None or not verdict.right or row.disabled_at is not None:
@@ -262,14 +317,21 @@ def normalized(login: str) -> str:
     return unicodedata.normalize("NFKC", typed).casefold()
 
 
-def _usable_login(login: str) -> str:
+def new_user_id() -> str:
+    """Return the id of a new user."""
+    return _PREFIX + secrets.token_hex(12)
+
+
+def usable_login(login: str) -> str:
+    """Return the canonical form of a login name; raises `AccountError` unless it is usable."""
     normal = normalized(login)
     if not 0 < len(normal) <= _MAX_LOGIN or not normal.isprintable() or " " in normal:
         raise AccountError(f"A login name has 1 to {_MAX_LOGIN} printable characters and no spaces")
     return normal
 
 
-def _usable_name(name: str) -> str:
+def usable_name(name: str) -> str:
+    """Return what pages call a user; raises `AccountError` unless it is usable."""
     shown = " ".join(name.split())
     if not 0 < len(shown) <= _MAX_NAME or not shown.isprintable():
         raise AccountError(f"A name has 1 to {_MAX_NAME} printable characters")
@@ -280,14 +342,15 @@ _FIND = Prepared(select(users).where(users.c.login == bindparam("login")))
 _OF_USER = Prepared(select(users).where(users.c.user_id == bindparam("user")))
 
 
-def _find(connection: Executes, normal: str) -> Row | None:
+def find_account(connection: Executes, normal: str) -> Row | None:
+    """Return the row of the account with a login name in its canonical form, or None."""
     if not is_storable(normal):
         return None
     return connection.execute(_FIND, {"login": normal}).one_or_none()
 
 
 def _require(connection: Executes, normal: str) -> Row:
-    row = _find(connection, normal)
+    row = find_account(connection, normal)
     if row is None:
         raise AccountError(f"There is no user {normal!r}")
     return row

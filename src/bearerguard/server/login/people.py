@@ -25,19 +25,27 @@ from bearerguard.server.login.accounts import Accounts
 from bearerguard.server.login.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.devices import DEVICE, DevicePages
+from bearerguard.server.login.identities import Identities
 from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.login_endpoint import (
     BUSY_SECONDS,
-    LOGIN,
     LOGOUT,
     LoginEndpoint,
-    see_other,
 )
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
+from bearerguard.server.login.steps import (
+    AUTHORIZE,
+    LOGIN,
+    Demands,
+    Logins,
+    PendingRequest,
+    see_other,
+)
 from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Throttle
 from bearerguard.server.login.ticket import Tickets
+from bearerguard.server.login.upstream_endpoint import EndLogins, UpstreamEndpoint
 from bearerguard.server.pages import Link, Pages
 from bearerguard.server.pages.branding import Colors
 from bearerguard.server.pages.error_pages import ErrorPages
@@ -45,6 +53,8 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, has_account, is_user_id
+from bearerguard.server.upstream.options import Upstream, check_upstreams
+from bearerguard.server.upstream.provider import Provider
 
 # A password sent over TLS (SAML 2.0 Authentication Context §3.4.4): an acr is a URI or a registered
 # name (OIDC Core §2), and of the registered names none is a password's.
@@ -63,12 +73,15 @@ class User:
             for a recent login (`max_age`, `prompt=login`) are refused.
         acr: how the user logged in, the name of an authentication context; None if unknown. It
             becomes the `acr` of tokens, and `acr_values` is compared with it.
+        amr: the methods by which the user was authenticated, such as ("pwd", "otp") (RFC 8176);
+            it becomes the `amr` of tokens.
     """
 
     id: str
     name: str
     auth_time: float | None = None
     acr: str | None = None
+    amr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +116,9 @@ class PeopleOptions:
         throttle: where login attempts are counted instead of in the database, such as
             `bearerguard.redis.RedisThrottle(url)`; the database counts them while it fails.
         password_parameters: argon2id's; by default the second recommended option of RFC 9106 §4.
+        upstreams: where users can sign in besides, each an `UpstreamLogin` or a `GitHubLogin`.
+        password_login: whether users can sign in with a password here. Without it and with one
+            upstream, the login page goes there at once.
     """
 
     site_name: str | None = None
@@ -118,6 +134,20 @@ class PeopleOptions:
     per_address: RateLimit = PER_ADDRESS
     throttle: ThrottleStore | None = None
     password_parameters: argon2.Parameters | None = None
+    upstreams: Sequence[Upstream] = ()
+    password_login: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "upstreams", check_upstreams(self.upstreams))
+        if self.upstreams and self.current_user is not None:
+            raise ConfigurationError(
+                "upstreams=: your app's own login signs users in: leave out current_user= and"
+                " login_url=, or sign in elsewhere in your app"
+            )
+        if not self.password_login and not self.upstreams and self.current_user is None:
+            raise ConfigurationError(
+                "password_login=False: nobody could sign in: pass upstreams=, or current_user="
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +176,10 @@ class People:
         audit: receives the events.
         on_disabled: called with the id of a disabled user; revokes all grants of that user.
         options: the operator's choices.
-        password_places: how many password checks may run or wait at once.
+        password_places: how many password checks may run or wait at once, and how many requests
+            may wait for upstreams.
+        providers: the upstreams of `options`.
+        end_logins: ends what began by a login elsewhere.
 
     Raises:
         ConfigurationError: an option is not valid.
@@ -163,11 +196,15 @@ class People:
         on_disabled: Callable[[str], object],
         options: PeopleOptions | None = None,
         password_places: int = PLACES,
+        providers: Sequence[Provider] = (),
+        end_logins: EndLogins | None = None,
     ) -> None:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
             raise ConfigurationError("current_user=, login_url=: pass both, or neither")
-        self.acr_values: tuple[str, ...] = _acr_values(options)
+        by_password = _acr_values(options)
+        elsewhere = [value for each in providers for value in each.acr_values]
+        self.acr_values: tuple[str, ...] = tuple(dict.fromkeys((*by_password, *elsewhere)))
         parts = urlsplit(issuer)
         self._audit = audit
         self._issuer = issuer
@@ -191,7 +228,7 @@ class People:
             secret,
             clock,
             lifetime=options.session_lifetime,
-            acr=next(iter(self.acr_values), None),
+            acr=next(iter(by_password), None),
         )
         passwords = Passwords(options.password_parameters, places=password_places)
         self.accounts: Accounts = Accounts(
@@ -233,6 +270,27 @@ class People:
             throttle=self.throttle,
             switch_action="" if options.current_user else self._base + LOGOUT,
         )
+        self._logins = Logins(self._base, tickets=tickets, sessions=self._sessions, audit=audit)
+        self.upstreams: UpstreamEndpoint = UpstreamEndpoint(
+            issuer,
+            providers,
+            pages=self._pages,
+            errors=self.errors,
+            csrf=csrf,
+            tickets=tickets,
+            logins=self._logins,
+            identities=Identities(database, clock, audit=audit),
+            database=database,
+            secret=secret,
+            audit=audit,
+            clock=clock,
+            places=password_places,
+            end_logins=end_logins or _end_nothing,
+        )
+        # The paths, relative to the issuer's, of what may wait for an issuer elsewhere.
+        self.waiting_paths: frozenset[str] = self.upstreams.paths | self.upstreams.logout_paths
+        if not options.password_login and len(providers) == 1:
+            self.waiting_paths |= {LOGIN}  # it goes there at once
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
@@ -249,12 +307,14 @@ class People:
             base=self._base,
             pages=self._pages,
             csrf=csrf,
-            tickets=tickets,
+            logins=self._logins,
             accounts=self.accounts,
             sessions=self._sessions,
             throttle=self.throttle,
             known_browsers=known_browsers,
             audit=audit,
+            upstreams=self.upstreams,
+            passwords=options.password_login,
         )
 
     @property
@@ -265,7 +325,9 @@ class People:
     @property
     def paths(self) -> frozenset[str]:
         """The paths that `handle` serves, relative to the issuer's path."""
-        return frozenset() if self._current_user else frozenset({LOGIN, LOGOUT})
+        if self._current_user:
+            return frozenset()
+        return frozenset({LOGIN, LOGOUT}) | self.upstreams.paths
 
     def signed_in(self, request: Request) -> SignedIn | None:
         """Return the user who is signed in, or None.
@@ -285,7 +347,9 @@ class People:
             raise ConfigurationError(f"current_user=: return a User whose id has {USER_ID}")
         if user.acr is not None and not _is_acr(user.acr):
             raise ConfigurationError(f"current_user=: return a User whose acr has {_ACR}")
-        return SignedIn(user.id, user.name, user.auth_time, user.acr)
+        if not isinstance(user.amr, tuple) or not all(isinstance(each, str) for each in user.amr):
+            raise ConfigurationError("current_user=: return a User whose amr is a tuple of texts")
+        return SignedIn(user.id, user.name, user.auth_time, user.acr, user.amr)
 
     def ask_to_sign_in(
         self,
@@ -297,7 +361,8 @@ class People:
         redirect_uri: str = "",
         prompt: str = "",
         acr_values: Collection[str] = (),
-        path: str = "/oauth/authorize",
+        path: str = AUTHORIZE,
+        demands: Demands | None = None,
     ) -> Response:
         """Return a redirect to the login, which returns to the authorization request `query`.
 
@@ -306,7 +371,7 @@ class People:
         The login page's security policy depends on `redirect_uri`, the client's, because Chromium
         applies `form-action` to all redirects after a form's POST. `prompt` is "login" for a new
         login, "select_account" for a choice of accounts, and "" otherwise. `acr_values` are what
-        the login may be.
+        the login may be. `demands` are passed on to an issuer elsewhere.
         """
         cookies: tuple[tuple[str, str], ...] = ()
         if prompt:
@@ -314,12 +379,15 @@ class People:
             query = self.prompts.marked(query, browser, signed_in)
         if self._login_url is None:
             return see_other(
-                self._login_endpoint.location(
-                    query,
-                    client_name=client_name,
-                    redirect_uri=redirect_uri,
-                    again=prompt == "login",
-                    path=path,
+                self._logins.location(
+                    PendingRequest(
+                        path=path,
+                        query=query,
+                        client_name=client_name,
+                        redirect_uri=redirect_uri,
+                        again=prompt == "login",
+                        demands=demands or Demands(),
+                    )
                 ),
                 *cookies,
             )
@@ -350,8 +418,13 @@ class People:
         """
         if self._login_url is None:
             return see_other(
-                self._login_endpoint.location(
-                    "", client_name=self._pages.site, redirect_uri="", again=again, path=path
+                self._logins.location(
+                    PendingRequest(
+                        path=path,
+                        client_name=self._pages.site,
+                        again=again,
+                        demands=Demands("login") if again else Demands(),
+                    )
                 )
             )
         given = {"next": self._issuer.rstrip("/") + path} | ({"prompt": "login"} if again else {})
@@ -363,6 +436,8 @@ class People:
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
             return self.not_found()
+        if path in self.upstreams.paths:
+            return self.upstreams.handle(request)
         if request.method not in {"GET", "HEAD", "POST"}:
             return self.wrong_method(request, path, "GET", "HEAD", "POST")
         if path == LOGIN:
@@ -459,8 +534,14 @@ class People:
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""
-        return self._login_endpoint.location(
-            posted["query"], client_name=posted["client"], redirect_uri=posted["redirect"]
+        return self._logins.location(
+            PendingRequest(
+                query=posted["query"],
+                client_name=posted["client"],
+                redirect_uri=posted["redirect"],
+                # Else an issuer elsewhere would sign in the same user again.
+                demands=Demands("select_account"),
+            )
         )
 
 
@@ -474,6 +555,19 @@ def _site_name(options: PeopleOptions, host: str) -> str:
     return options.site_name or host
 
 
+def _end_nothing(
+    issuer: str,
+    *,
+    user_id: str | None,
+    sid: str | None,
+    reason: str,
+    first: Callable[[Connection], bool] | None = None,
+) -> bool:
+    """Stand for the revocations of a process that signs nobody in."""
+    del issuer, user_id, sid, reason, first
+    return True
+
+
 _ACR = "no space, quote or backslash, as acr_values separates contexts by spaces"
 
 
@@ -485,7 +579,7 @@ def _acr_values(options: PeopleOptions) -> tuple[str, ...]:
     """Return the checked authentication contexts of a server's logins."""
     given = options.acr_values
     if given is None:
-        return () if options.current_user else (PASSWORD_ACR,)
+        return () if options.current_user or not options.password_login else (PASSWORD_ACR,)
     values = () if isinstance(given, str) else tuple(given)
     if isinstance(given, str) or not all(_is_acr(each) for each in values):
         raise ConfigurationError(f"acr_values=: pass a list of names: each has {_ACR}")

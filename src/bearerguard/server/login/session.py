@@ -7,10 +7,11 @@ browser's earlier one, against session fixation.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, delete, select
 
@@ -20,7 +21,7 @@ from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.connection import Connection, Prepared, Row, prepared_insert
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import remove_expired, sessions, users
+from bearerguard.server.store.people import has_account, remove_expired, sessions, users
 
 # Seconds: a working day.
 LIFETIME = 12 * 3600
@@ -34,7 +35,16 @@ _MAX_ADDRESS = 64
 MOST_LISTED = 100
 
 _FIND = Prepared(
-    select(users.c.user_id, users.c.name, sessions.c.signed_in_at)
+    select(
+        users.c.user_id,
+        users.c.name,
+        sessions.c.signed_in_at,
+        sessions.c.auth_time,
+        sessions.c.acr,
+        sessions.c.amr,
+        sessions.c.upstream,
+        sessions.c.upstream_sid,
+    )
     .join(users, users.c.user_id == sessions.c.user_id)
     .where(
         sessions.c.digest == bindparam("digest"),
@@ -70,14 +80,45 @@ _REMOVE_OTHERS = Prepared(
 )
 
 
+# How a password is called (RFC 8176 §2).
+PASSWORD_AMR = ("pwd",)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How a user logged in.
+
+    Attributes:
+        acr: the authentication context, None if unknown.
+        amr: the authentication methods (RFC 8176), empty if unknown.
+        upstream: the issuer where the user logged in, None for here.
+        upstream_sid: that issuer's session, None if it names none.
+        auth_time: when the user was authenticated there, in Unix seconds; None if unknown. A
+            login here is authenticated when it begins.
+    """
+
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    upstream: str | None = None
+    upstream_sid: str | None = field(default=None, repr=False)
+    auth_time: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The user who is signed in; `auth_time` (Unix seconds) and `acr` are None if unknown."""
+    """The user who is signed in; `auth_time` (Unix seconds) and `acr` are None if unknown.
+
+    `amr` is empty if unknown. `upstream` is the issuer where the user logged in, and `upstream_sid`
+    its session; both are None for a login here.
+    """
 
     user_id: str
     name: str
     auth_time: float | None = None
     acr: str | None = None
+    amr: tuple[str, ...] = ()
+    upstream: str | None = None
+    upstream_sid: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +149,7 @@ class Sessions:
         secret: derives the key of the digests.
         clock: returns Unix seconds.
         lifetime: seconds until a user must log in again.
-        acr: the authentication context of every login here, None for none.
+        acr: the authentication context of every login by password, None for none.
     """
 
     def __init__(
@@ -133,17 +174,29 @@ class Sessions:
         for digest in self._digests(request):
             found = self._database.execute(_FIND, {"digest": digest, "now": self._clock()}).first()
             if found is not None:
-                return SignedIn(found.user_id, found.name, found.signed_in_at, self._acr)
+                return self._of(found)
         return None
 
+    @property
+    def by_password(self) -> Method:
+        """How a user logs in with a password."""
+        return Method(self._acr, PASSWORD_AMR)
+
     def begin(
-        self, request: Request, user_id: str, password_hash: str | None = None
+        self,
+        request: Request,
+        user_id: str,
+        password_hash: str | None = None,
+        *,
+        method: Method | None = None,
     ) -> tuple[str, str] | None:
         """Begin a session and end the browser's earlier one; return the Set-Cookie field.
 
-        Returns None if the user was disabled, or got another password, since `password_hash` was
-        checked: the sessions have ended by that, and this one would remain.
+        `method` is how the user logged in, by default with a password. Returns None if the user
+        was disabled, or got another password, since `password_hash` was checked: the sessions have
+        ended by that, and this one would remain.
         """
+        method = method or self.by_password
         token, browser = secrets.token_urlsafe(32), browser_of(request)
         now = self._clock()
         with self._database.write(concurrent=True) as connection:
@@ -152,6 +205,8 @@ class Sessions:
                 values = {"user": user_id, "hash": password_hash}
                 if connection.execute(_STANDS, values).first() is None:
                     return None
+            elif not has_account(connection, user_id):
+                return None
             self._remove(connection, request)
             remove_expired(connection, sessions.c.expires_at, now)
             connection.execute(
@@ -164,6 +219,11 @@ class Sessions:
                     "browser": browser.name,
                     "system": browser.system,
                     "address": request.peer[:_MAX_ADDRESS] or None,
+                    "auth_time": method.auth_time,
+                    "acr": method.acr,
+                    "amr": json.dumps(method.amr),
+                    "upstream": method.upstream,
+                    "upstream_sid": method.upstream_sid,
                 },
             )
         return self._cookies.write(_COOKIE, token, max_age=self._lifetime)
@@ -213,6 +273,20 @@ class Sessions:
 
     def _rows(self, user_id: str) -> list[Row]:
         return self._database.execute(_OF_USER, {"user": user_id, "now": self._clock()}).all()
+
+    def _of(self, row: Row) -> SignedIn:
+        is_elsewhere = row.upstream is not None
+        # Earlier versions stored nothing, and knew passwords alone.
+        amr = PASSWORD_AMR if row.amr is None else tuple(json.loads(row.amr))
+        return SignedIn(
+            row.user_id,
+            row.name,
+            row.auth_time if is_elsewhere else row.signed_in_at,
+            row.acr if is_elsewhere or row.acr is not None else self._acr,
+            amr,
+            row.upstream,
+            row.upstream_sid,
+        )
 
     def _remove(self, connection: Connection, request: Request) -> None:
         for digest in self._digests(request):

@@ -49,7 +49,10 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "invalid": True,
         "wait": 61,
         "wait_text": "x",
+        "passwords": True,
+        "upstreams": [{"name": "x", "action": "/"}],
     },
+    "upstream": {"text": "x", "again": "/"},
     "signed_in": {**_FORM, "name": "x", "account": "/"},
     "signed_out": {"login": "/"},
     "consent": {
@@ -162,7 +165,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
 }
 
 # Pages of an authorization request: an app may have opened them in a popup.
-_IN_POPUPS = frozenset({"login", "consent", "error"})
+_IN_POPUPS = frozenset({"login", "consent", "error", "upstream"})
 # A comment at the start of a style sheet or a script is for whoever reads the file.
 _COMMENT = re.compile(r"\A\s*/\*.*?\*/\s*", re.DOTALL)
 
@@ -264,7 +267,7 @@ class Pages:
         /,
         *,
         status: int = 200,
-        leads_to: str = "",
+        leads_to: str | bool = "",
         headers: tuple[tuple[str, str], ...] = (),
         **values: object,
     ) -> Response:
@@ -273,7 +276,8 @@ class Pages:
         Args:
             name: the template's name, without `.html`.
             status: the status code.
-            leads_to: the redirect URI of the client to which the form leads in the end, or "".
+            leads_to: whether a form leads to another site in the end, such as the client's
+                redirect URI.
             headers: additional header fields.
             values: the template's variables.
         """

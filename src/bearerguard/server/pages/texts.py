@@ -34,6 +34,21 @@ TEXTS: Mapping[str, str] = {
     "login.throttled.over": "You can try again now.",
     "login.busy": "Many people are signing in right now. Try again in a few seconds.",
     "wait.second": "1 second",
+    "login.or": "or",
+    "login.upstream": "Continue with {name}",
+    "upstream.heading": "You are not signed in",
+    "upstream.again": "Start again",
+    "upstream.unavailable": "{upstream} cannot be reached at the moment. Try again in a few"
+    " seconds.",
+    "upstream.invalid": "{upstream} sent a response that this site does not accept. Start again; if"
+    " that does not help, tell whoever runs this site.",
+    "upstream.stale": "Signing in at {upstream} took too long, was begun in another browser, or was"
+    " finished before.",
+    "upstream.refused": "Your account at {upstream} may not sign in here. Ask whoever runs this"
+    " site, or use another account.",
+    "upstream.cancelled": "You did not sign in at {upstream}.",
+    "upstream.busy": "Many people are signing in right now. Try again in a few seconds.",
+    "upstream.unmet": "{upstream} could not sign you in as the app demands.",
     "wait.seconds": "{count} seconds",
     "wait.minute": "1 minute",
     "wait.minutes": "{count} minutes",

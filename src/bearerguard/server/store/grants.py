@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import (
+    ColumnElement,
     and_,
     bindparam,
     case,
@@ -31,7 +32,7 @@ from bearerguard.server.store.connection import (
     Row,
     prepared_insert,
 )
-from bearerguard.server.store.people import users
+from bearerguard.server.store.people import sessions, users
 from bearerguard.server.store.schema import (
     access_tokens,
     clients,
@@ -69,8 +70,13 @@ class CodeRow(TypedDict):
     created_at: float
     expires_at: float
     dpop_jkt: NotRequired[str | None]
+    amr: NotRequired[str | None]
+    upstream: NotRequired[str | None]
+    upstream_sid: NotRequired[str | None]
 
 
+# What rows say of a login by which nothing is known but that it was here.
+_HERE = {"amr": None, "upstream": None, "upstream_sid": None}
 _ADD_CODE = prepared_insert(codes, "redeemed_at", "grant_id")
 _FIND_CODE = Prepared(
     select(
@@ -95,7 +101,7 @@ _REDEEM_CODE = Prepared(
 
 def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
     """Add a code."""
-    connection.execute(_ADD_CODE, {"dpop_jkt": None, **values})
+    connection.execute(_ADD_CODE, {"dpop_jkt": None, **_HERE, **values})
 
 
 def find_code(connection: Executes, *digests: str) -> Row | None:
@@ -126,6 +132,9 @@ class GrantRow(TypedDict):
     expires_at: float
     access_expires_at: float | None
     cnf: NotRequired[str | None]
+    amr: NotRequired[str | None]
+    upstream: NotRequired[str | None]
+    upstream_sid: NotRequired[str | None]
 
 
 _ADD_GRANT = prepared_insert(grants, "revoked_at", "generation")
@@ -139,7 +148,7 @@ _REVOKE_GRANT = Prepared(
 
 def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
     """Add a grant."""
-    connection.execute(_ADD_GRANT, {"cnf": None, **values})
+    connection.execute(_ADD_GRANT, {"cnf": None, **_HERE, **values})
 
 
 def find_grant(connection: Executes, grant_id: str) -> Row | None:
@@ -179,6 +188,12 @@ def revoke_grants_of_user(
     standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
         standing = and_(standing, grants.c.client_id == client_id)
+    return _revoke_grants(connection, standing, now)
+
+
+def _revoke_grants(
+    connection: Connection, standing: ColumnElement[bool], now: float
+) -> tuple[list[str], float]:
     query = select(grants.c.grant_id, grants.c.access_expires_at).where(standing)
     found = connection.execute(query.order_by(grants.c.created_at)).all()
     ends = (
@@ -231,6 +246,46 @@ def end_codes_of_client(connection: Connection, client_id: str) -> None:
     connection.execute(ending.values(expires_at=0.0))
 
 
+def revoke_grants_of_login(
+    connection: Connection, user_id: str, now: float, upstream: str, sid: str | None
+) -> tuple[list[str], float]:
+    """Revoke the active grants of a user who logged in elsewhere; end the unredeemed codes.
+
+    `upstream` is the issuer there, and `sid` its session, None for all of them. Returns the same as
+    `revoke_grants_of_user`.
+    """
+    standing = and_(
+        grants.c.user_id == user_id, grants.c.revoked_at.is_(None), grants.c.upstream == upstream
+    )
+    pending = and_(
+        codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.upstream == upstream
+    )
+    if sid is not None:
+        standing = and_(standing, grants.c.upstream_sid == sid)
+        pending = and_(pending, codes.c.upstream_sid == sid)
+    connection.execute(update(codes).where(pending).values(expires_at=0.0))
+    return _revoke_grants(connection, standing, now)
+
+
+def users_of_session(connection: Executes, upstream: str, sid: str) -> list[str]:
+    """Return the ids of the users who have logged in by a session of an issuer elsewhere."""
+    return [
+        each
+        for query in (_SESSIONS_OF_SID, _GRANTS_OF_SID)
+        for each in connection.execute(query, {"upstream": upstream, "sid": sid}).scalars()
+    ]
+
+
+_SESSIONS_OF_SID, _GRANTS_OF_SID = (
+    Prepared(
+        select(table.c.user_id)
+        .where(table.c.upstream_sid == bindparam("sid"), table.c.upstream == bindparam("upstream"))
+        .distinct()
+    )
+    for table in (sessions, grants)
+)
+
+
 def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:
     """Let the unredeemed codes of a user expire, those of devices too: for one client, or for all.
 
@@ -266,6 +321,7 @@ _FIND_REFRESH_TOKEN = Prepared(
         grants.c.resources,
         grants.c.auth_time,
         grants.c.acr,
+        grants.c.amr,
         grants.c.revoked_at,
         grants.c.cnf,
         grants.c.expires_at.label("granted_until"),
@@ -405,12 +461,13 @@ class AccessTokenRow(TypedDict):
     acr: NotRequired[str | None]
     act: NotRequired[str | None]
     cnf: NotRequired[str | None]
+    amr: NotRequired[str | None]
     issued_at: float
     expires_at: float
 
 
 # What a row may leave out.
-_OPTIONAL = {"auth_time": None, "acr": None, "act": None, "cnf": None}
+_OPTIONAL = dict.fromkeys(("auth_time", "acr", "act", "cnf", "amr"))
 _ADD_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at")
 _KEEP_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at", unless_known=True)
 _FIND_ACCESS_TOKEN = Prepared(

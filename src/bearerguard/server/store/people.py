@@ -17,10 +17,18 @@ from sqlalchemy import (
     bindparam,
     delete,
     select,
+    update,
 )
 
-from bearerguard.server.store.connection import Connection, Executes, Prepared, is_storable
-from bearerguard.server.store.schema import MAX_ID, metadata
+from bearerguard.server.store.connection import (
+    Connection,
+    Executes,
+    Prepared,
+    Row,
+    is_storable,
+    prepared_insert,
+)
+from bearerguard.server.store.schema import MAX_ID, login_columns, metadata, sid_index
 
 _DIGEST = String(64)
 _ID = String(MAX_ID)
@@ -61,8 +69,26 @@ sessions: Table = Table(
     Column("browser", String(32)),
     Column("system", String(32)),
     Column("address", String(64)),
+    # Of a login elsewhere: when the user was authenticated there, NULL if that is unknown.
+    Column("auth_time", Double),
+    # NULL in rows of earlier versions, which knew passwords alone.
+    Column("acr", Text),
+    *login_columns(),
     Index(None, "user_id"),
     Index(None, "expires_at"),
+    sid_index("sessions"),
+)
+
+# Whom users are elsewhere. Only this links a login there to an account, never an e-mail address.
+identities: Table = Table(
+    "identities",
+    metadata,
+    Column("issuer", _ID, primary_key=True),
+    Column("subject", _ID, primary_key=True),
+    Column("user_id", _ID, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    Column("linked_at", Double, nullable=False),
+    Column("last_login_at", Double),
+    Index(None, "user_id"),
 )
 
 # Users of an app's own login give consent too, so `user_id` need not be in `users`.
@@ -120,6 +146,78 @@ def remove_expired(connection: Connection, at: Column[float], now: float) -> Non
     expired = select(digest).where(at <= now).order_by(at).limit(_FEW)
     expired = expired.with_for_update(skip_locked=True)
     connection.execute(delete(table).where(digest.in_(expired)))
+
+
+def end_sessions_of_login(
+    connection: Connection, user_id: str, upstream: str, sid: str | None
+) -> int:
+    """End a user's sessions that began elsewhere, in one of its sessions or in any."""
+    ending = delete(sessions).where(sessions.c.user_id == user_id, sessions.c.upstream == upstream)
+    if sid is not None:
+        ending = ending.where(sessions.c.upstream_sid == sid)
+    return connection.execute(ending).rowcount
+
+
+_FIND_IDENTITY = Prepared(
+    select(users)
+    .join(identities, identities.c.user_id == users.c.user_id)
+    .where(
+        identities.c.issuer == bindparam("issuer"),
+        identities.c.subject == bindparam("subject"),
+    )
+)
+_ADD_IDENTITY = prepared_insert(identities)
+_NOTE_LOGIN = Prepared(
+    update(identities)
+    .where(
+        identities.c.issuer == bindparam("by_issuer"),
+        identities.c.subject == bindparam("by_subject"),
+    )
+    .values(last_login_at=bindparam("now"))
+)
+_RENAME = Prepared(
+    update(users).where(users.c.user_id == bindparam("user")).values(name=bindparam("shown"))
+)
+
+
+def find_identity(connection: Executes, issuer: str, subject: str) -> Row | None:
+    """Return the row of the user who is `subject` elsewhere, None if nobody is linked."""
+    if not is_storable(issuer + subject):
+        return None
+    values = {"issuer": issuer, "subject": subject}
+    return connection.execute(_FIND_IDENTITY, values).one_or_none()
+
+
+def add_identity(
+    connection: Connection,
+    issuer: str,
+    subject: str,
+    user_id: str,
+    now: float,
+    *,
+    last_login_at: float | None = None,
+) -> None:
+    """Link a user to an identity elsewhere that nobody is linked to."""
+    connection.execute(
+        _ADD_IDENTITY,
+        {
+            "issuer": issuer,
+            "subject": subject,
+            "user_id": user_id,
+            "linked_at": now,
+            "last_login_at": last_login_at,
+        },
+    )
+
+
+def note_login(
+    connection: Connection, issuer: str, subject: str, now: float, *, user_id: str, name: str
+) -> None:
+    """Store when a user logged in elsewhere, and what pages call the user; "" for no change."""
+    values = {"by_issuer": issuer, "by_subject": subject, "now": now}
+    connection.execute(_NOTE_LOGIN, values)
+    if name:
+        connection.execute(_RENAME, {"user": user_id, "shown": name})
 
 
 _IS_DISABLED = Prepared(

@@ -39,6 +39,27 @@ _DIGEST = String(64)
 # The most characters that a user's id may have (OpenID Connect Core 1.0 §2: those of `sub`).
 MAX_ID = 255
 _ID = String(MAX_ID)
+# Rows of logins elsewhere, which a logout token without a subject names.
+_HAS_SID = text("upstream_sid IS NOT NULL")
+
+
+def login_columns() -> tuple[Column[str], Column[str], Column[str]]:
+    """Return the columns that say how a user logged in.
+
+    They are the claim `amr`, a JSON array; the issuer where the user logged in, NULL for here;
+    and the issuer's session, its claim `sid`.
+    """
+    return Column("amr", Text), Column("upstream", _ID), Column("upstream_sid", _ID)
+
+
+def sid_index(table: str) -> Index:
+    """Return the index of a table by the sessions of upstreams."""
+    return Index(
+        f"ix_{table}_upstream_sid",
+        "upstream_sid",
+        sqlite_where=_HAS_SID,
+        postgresql_where=_HAS_SID,
+    )
 
 
 def _client() -> Column[str]:
@@ -145,6 +166,8 @@ grants: Table = Table(
     Column("generation", Integer, nullable=False, server_default=text("0")),
     # The claim `cnf` of the key that the refresh tokens are bound to, a JSON object; NULL for none.
     Column("cnf", Text),
+    *login_columns(),
+    sid_index("grants"),
     # Lists of grants, the newest first: of all, of a client and of a user, in pages.
     Index("ix_grants_newest", "created_at", "grant_id"),
     Index("ix_grants_client_newest", "client_id", "created_at", "grant_id"),
@@ -178,6 +201,7 @@ codes: Table = Table(
     Column("grant_id", _ID),
     # The thumbprint of the key that must redeem it (RFC 9449 §10); NULL for any.
     Column("dpop_jkt", _DIGEST),
+    *login_columns(),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -275,6 +299,8 @@ access_tokens: Table = Table(
     Column("act", Text),
     # The claim `cnf` of a token that is bound to a key, a JSON object; NULL for any other.
     Column("cnf", Text),
+    # The claim `amr`, a JSON array.
+    Column("amr", Text),
     Column("issued_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("revoked_at", Double),
