@@ -12,7 +12,8 @@ from bearerguard.protocol import names, resource_metadata
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.account.access import Access
-from bearerguard.server.account.account_page import PASSWORD, AccountPage
+from bearerguard.server.account.account_page import AccountPage
+from bearerguard.server.account.password_page import PASSWORD
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as client_options
 from bearerguard.server.clients.authentication import ClientAuthentication

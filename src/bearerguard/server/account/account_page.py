@@ -14,19 +14,18 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.account.access import Access, GrantedAccess
 from bearerguard.server.account.applications import Application, applications, place_of
-from bearerguard.server.account.password_page import PasswordPage
+from bearerguard.server.account.password_page import PASSWORD, PasswordPage
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.login.login_endpoint import ACCOUNT, LOGOUT, see_other
+from bearerguard.server.login.login_endpoint import ACCOUNT, LOGOUT
 from bearerguard.server.login.people import People
 from bearerguard.server.login.session import Session, SignedIn
+from bearerguard.server.login.steps import see_other
 from bearerguard.server.login.ticket import TicketError
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.connection import is_storable
-
-PASSWORD = f"{ACCOUNT}/password"
 
 _PURPOSE = "account"
 # Seconds for which a page that is loaded again says what was done.
@@ -102,7 +101,7 @@ class AccountPage:
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._parts.pages.unreadable(error)
+            return self._parts.errors.show(error, ACCOUNT, "request")
         if not self._parts.csrf.holds(request, fields, signed_in.user_id):
             problem = self._parts.pages.texts("login.stale")
             return self._page(request, signed_in, status=400, problem=problem)
@@ -184,9 +183,13 @@ class AccountPage:
             next=f"{self._here}?page={page + 1}" if page < pages else "",
             sessions=list(map(self._session, sessions)),
             logout=self._parts.base + LOGOUT,
-            password=self._parts.base + PASSWORD if has_accounts else "",
+            password=self._parts.base + PASSWORD if self._has_password(user_id) else "",
             tokens_url=self._tokens,
         )
+
+    def _has_password(self, user_id: str) -> bool:
+        account = self._parts.accounts.of_user(user_id) if self._people.has_accounts else None
+        return account is not None and account.has_password
 
     def _app(self, app: Application) -> dict[str, Any]:
         client = self._registry.find(app.client_id)

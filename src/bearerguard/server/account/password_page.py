@@ -15,10 +15,13 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.accounts import Account
-from bearerguard.server.login.login_endpoint import BUSY_SECONDS, LOGIN, see_other
+from bearerguard.server.login.login_endpoint import ACCOUNT, BUSY_SECONDS
 from bearerguard.server.login.passwords import MAX_LENGTH, MIN_LENGTH, check_new
 from bearerguard.server.login.people import LoginParts
 from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.steps import LOGIN, see_other
+
+PASSWORD = f"{ACCOUNT}/password"
 
 
 class PasswordPage:
@@ -38,7 +41,7 @@ class PasswordPage:
     def handle(self, request: Request, signed_in: SignedIn) -> Response:
         """Return the response to a GET, HEAD or POST of the user who is signed in."""
         account = self._parts.accounts.of_user(signed_in.user_id)
-        if account is None:  # removed since the session was found
+        if account is None or not account.has_password:  # removed meanwhile, or signs in elsewhere
             return see_other(self._parts.base + LOGIN)
         return (
             self._posted(request, account)
@@ -50,7 +53,7 @@ class PasswordPage:
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._parts.pages.unreadable(error)
+            return self._parts.errors.show(error, PASSWORD, "request")
         if not self._parts.csrf.holds(request, fields, account.user_id):
             return self._form(request, account, 400, "login.stale")
         current, new = fields.get("current", ""), fields.get("new", "")

@@ -57,20 +57,16 @@ class DeviceEndpoint:
         except DocumentRefused as error:  # that of a client without a row
             refusal = invalid_request("The client's document is refused", error.reason)
             refusal.note(detail=str(error))
-            self._report(refusal)
+            text = "app_document"
             if error.temporary:
-                return self._people.error_page(503, "link", "app_unavailable")
-            return self._people.error_page(400, "link", "app_document")
+                refusal.status, text = 503, "app_unavailable"
+            return self._people.errors.show(refusal, DEVICE, "link", text)
         except OAuthError as error:  # the client is being removed
-            self._report(error)
-            return self._people.unavailable()
+            return self._people.errors.show(error, DEVICE, "unavailable")
 
     def _handled(self, request: Request) -> Response:
         if request.method not in _METHODS:
-            refusal = invalid_request("The method is not allowed here", "wrong_method")
-            refusal.note(method=request.method)
-            self._report(refusal)
-            return self._people.wrong_method(*_METHODS)
+            return self._people.wrong_method(request, DEVICE, *_METHODS)
         fields: Mapping[str, str] = {}
         if request.method == "POST":
             posted = self._pages.fields(request)
@@ -137,13 +133,11 @@ class DeviceEndpoint:
         if answer is None:
             unusable = invalid_request("The form is invalid or has expired", "unusable_form")
             unusable.note(user_id=signed_in.user_id)
-            self._report(unusable)
-            return self._people.error_page(400, "form")
+            return self._people.errors.show(unusable, DEVICE, "form")
         if not (self._allow if answer.allowed else self._deny)(answer, signed_in):
             late = invalid_request("The code has expired or was used", "user_code_too_late")
             late.note(client_id=answer.client_id, user_id=signed_in.user_id)
-            self._report(late)
-            return self._people.error_page(400, "device")
+            return self._people.errors.show(late, DEVICE, "device")
         return self._pages.done(answer)
 
     def _allow(self, answer: DeviceAnswer, signed_in: SignedIn) -> bool:

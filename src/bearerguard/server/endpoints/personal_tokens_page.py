@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from bearerguard.errors import PersonalTokenError
 from bearerguard.protocol.jose.jwt import MAX_FUTURE
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.consent import ScopeLine
 from bearerguard.server.login.csrf import FIELD
-from bearerguard.server.login.login_endpoint import see_other
 from bearerguard.server.login.people import People
 from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.steps import see_other
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.tokens.personal_tokens import (
     NewPersonalToken,
@@ -77,7 +77,7 @@ class PersonalTokensPage:
         signed_in = self._people.signed_in(request)
         if request.method == "POST":
             if signed_in is None:
-                return self._people.error_page(403, "signed_out")
+                return self._people.signed_out(PAGE)
             return self._posted(request, signed_in)
         again = urlsplit(request.url).query == _AGAIN
         if signed_in is None or again:
@@ -88,9 +88,10 @@ class PersonalTokensPage:
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._people.parts.pages.unreadable(error)
+            return self._people.errors.show(error, PAGE, "request")
         if not self._people.parts.csrf.holds(request, fields, signed_in.user_id):
-            return self._people.error_page(400, "form")
+            unusable = invalid_request("The form is invalid or has expired", "unusable_form")
+            return self._people.errors.show(unusable, PAGE, "form")
         if "end" in fields:
             self._registry.end(fields["end"], user_id=signed_in.user_id)
             return see_other(self._path)
@@ -110,7 +111,7 @@ class PersonalTokensPage:
             )
         except PersonalTokenError as error:
             if error.reason not in _OF_FORMS:  # about the user, and nothing in the form
-                return self._people.error_page(403, "signed_out")
+                return self._people.signed_out(PAGE)
             return self._page(request, signed_in, fields, problem=error.reason, status=400)
         return self._page(request, signed_in, made=made)
 

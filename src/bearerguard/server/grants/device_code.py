@@ -30,7 +30,7 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store import devices as rows
 from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import Authorization
+from bearerguard.server.tokens.access_token import Authorization, amr_of, amr_text
 
 # No vowels, so that a code is no word, and no digits (RFC 8628 §6.1). 20^8 codes: 34.5 bits.
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
@@ -141,6 +141,9 @@ class DeviceCodeGrant:
                 user_id=signed_in.user_id,
                 auth_time=signed_in.auth_time,
                 acr=signed_in.acr,
+                amr=amr_text(signed_in.amr),
+                upstream=signed_in.upstream,
+                upstream_sid=signed_in.upstream_sid,
             )
             if allowed:
                 self._note_use(connection, client)
@@ -209,6 +212,7 @@ class DeviceCodeGrant:
             resources=narrowed_resources(parameters.resources, granted),
             auth_time=code.auth_time,
             acr=code.acr,
+            amr=amr_of(code.amr),
         )
         return self._tokens.issue_granted(
             authorization,
@@ -217,6 +221,8 @@ class DeviceCodeGrant:
             refreshable=True,
             also=redeem,
             resources=granted,
+            upstream=code.upstream,
+            upstream_sid=code.upstream_sid,
         )
 
 

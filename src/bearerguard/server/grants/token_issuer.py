@@ -126,12 +126,15 @@ class TokenIssuer:
         refreshable: bool = False,
         also: Callable[[Connection], object] | None = None,
         resources: tuple[str, ...] | None = None,
+        upstream: str | None = None,
+        upstream_sid: str | None = None,
     ) -> TokenResponse:
         """Issue the tokens of an authorization whose scopes and resources are checked.
 
         A user's tokens begin a grant, unless the authorization has one. `also` is done first in
         the transaction that stores the grant, and may refuse by raising `OAuthError`. `resources`
-        are the grant's, if they are more than those of the first token.
+        are the grant's, if they are more than those of the first token. `upstream` is the issuer
+        where the user logged in, None for here, and `upstream_sid` the session there.
         """
         client = authorization.client
         own = authorization.subject == client.client_id
@@ -160,6 +163,8 @@ class TokenIssuer:
                 refresh_token=refresh_token,
                 cnf=cnf,
                 amr=amr_text(authorization.amr),
+                upstream=upstream,
+                upstream_sid=upstream_sid,
             )
             self._begin(grant, also)
         elif access.row is not None:

@@ -38,13 +38,17 @@ _PREFIX = "user-"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user account; times are Unix seconds."""
+    """A user account; times are Unix seconds.
+
+    `has_password`: False for users who sign in elsewhere alone.
+    """
 
     user_id: str
     login: str
     name: str
     created_at: float
     disabled_at: float | None
+    has_password: bool = True
 
     @property
     def disabled(self) -> bool:
@@ -357,4 +361,11 @@ def _require(connection: Executes, normal: str) -> Row:
 
 
 def _account(row: Row) -> Account:
-    return Account(row.user_id, row.login, row.name, row.created_at, row.disabled_at)
+    return Account(
+        row.user_id,
+        row.login,
+        row.name,
+        row.created_at,
+        row.disabled_at,
+        row.password_hash is not None,
+    )

@@ -22,6 +22,7 @@ from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.throttle import Attempt, Throttle
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Pages
+from bearerguard.server.pages.error_pages import ErrorPages
 
 DEVICE = "/oauth/device"
 
@@ -102,6 +103,7 @@ class DevicePages:
         base: str,
         *,
         pages: Pages,
+        errors: ErrorPages,
         csrf: Csrf,
         tickets: Tickets,
         throttle: Throttle,
@@ -109,6 +111,7 @@ class DevicePages:
     ) -> None:
         self._base = base
         self._pages = pages
+        self._errors = errors
         self._csrf = csrf
         self._tickets = tickets
         self._throttle = throttle
@@ -134,7 +137,7 @@ class DevicePages:
         try:
             return from_form(request).values
         except OAuthError as error:
-            return self._pages.unreadable(error)
+            return self._errors.show(error, DEVICE, "request")
 
     def holds(self, request: Request, fields: Mapping[str, str], user: SignedIn) -> bool:
         """Whether a form comes from a page that was rendered for this browser and user."""

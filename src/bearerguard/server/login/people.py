@@ -156,6 +156,7 @@ class LoginParts:
 
     base: str
     pages: Pages
+    errors: ErrorPages
     csrf: Csrf
     tickets: Tickets
     accounts: Accounts
@@ -265,6 +266,7 @@ class People:
         self.devices: DevicePages = DevicePages(
             self._base,
             pages=self._pages,
+            errors=self.errors,
             csrf=csrf,
             tickets=tickets,
             throttle=self.throttle,
@@ -296,17 +298,6 @@ class People:
             pages=self._pages,
             errors=self.errors,
             csrf=csrf,
-            tickets=tickets,
-            accounts=self.accounts,
-            sessions=self._sessions,
-            throttle=self.throttle,
-            known_browsers=known_browsers,
-            audit=audit,
-        )
-        self.parts: LoginParts = LoginParts(
-            base=self._base,
-            pages=self._pages,
-            csrf=csrf,
             logins=self._logins,
             accounts=self.accounts,
             sessions=self._sessions,
@@ -315,6 +306,18 @@ class People:
             audit=audit,
             upstreams=self.upstreams,
             passwords=options.password_login,
+        )
+        self.parts: LoginParts = LoginParts(
+            base=self._base,
+            pages=self._pages,
+            errors=self.errors,
+            csrf=csrf,
+            tickets=tickets,
+            accounts=self.accounts,
+            sessions=self._sessions,
+            throttle=self.throttle,
+            known_browsers=known_browsers,
+            audit=audit,
         )
 
     @property
@@ -528,8 +531,8 @@ class People:
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return the login URL after "Use another account" on a consent page; else ""."""
         if (device := self.devices.posted(request, signed_in)) is not None:
-            return self._login_endpoint.location(
-                device, client_name="", redirect_uri="", path=DEVICE
+            return self._logins.location(
+                PendingRequest(path=DEVICE, query=device, demands=Demands("select_account"))
             )
         posted = self._consent.posted(request, signed_in)
         if posted is None:

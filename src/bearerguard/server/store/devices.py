@@ -37,7 +37,8 @@ _THIS = device_codes.c.digest == bindparam("code")
 _NOW = bindparam("now", type_=Double)
 _ADD = prepared_insert(
     device_codes,
-    *("decided_at", "user_id", "auth_time", "acr", "redeemed_at"),
+    *("decided_at", "user_id", "auth_time", "acr", "amr", "upstream", "upstream_sid"),
+    "redeemed_at",
     unless_known=True,
 )
 _FIND = Prepared(select(device_codes).where(device_codes.c.digest == bindparam("digest")))
@@ -67,6 +68,9 @@ _DECIDE = Prepared(
         user_id=bindparam("user"),
         auth_time=bindparam("since", type_=Double),
         acr=bindparam("context", type_=device_codes.c.acr.type),
+        amr=bindparam("methods", type_=device_codes.c.amr.type),
+        upstream=bindparam("issuer", type_=device_codes.c.upstream.type),
+        upstream_sid=bindparam("sid", type_=device_codes.c.upstream_sid.type),
     )
 )
 _REDEEM = Prepared(
@@ -118,9 +122,21 @@ def decide(
     user_id: str | None = None,
     auth_time: float | None = None,
     acr: str | None = None,
+    amr: str | None = None,
+    upstream: str | None = None,
+    upstream_sid: str | None = None,
 ) -> bool:
     """Store who has allowed it, nobody if it is refused; False if it was decided or has expired."""
-    values = {"code": digest, "now": now, "user": user_id, "since": auth_time, "context": acr}
+    values = {
+        "code": digest,
+        "now": now,
+        "user": user_id,
+        "since": auth_time,
+        "context": acr,
+        "methods": amr,
+        "issuer": upstream,
+        "sid": upstream_sid,
+    }
     return connection.execute(_DECIDE, values).rowcount == 1
 
 

@@ -37,6 +37,7 @@ from bearerguard.server.store.schema import (
     access_tokens,
     clients,
     codes,
+    device_codes,
     grants,
     refresh_tokens,
     stands,
@@ -242,8 +243,9 @@ def revoke_grants_of_client(
 
 def end_codes_of_client(connection: Connection, client_id: str) -> None:
     """Let the unredeemed codes of a client expire, as `end_codes_of_user` does."""
-    ending = update(codes).where(codes.c.client_id == client_id, codes.c.redeemed_at.is_(None))
-    connection.execute(ending.values(expires_at=0.0))
+    for table in (codes, device_codes):
+        ending = update(table).where(table.c.client_id == client_id, table.c.redeemed_at.is_(None))
+        connection.execute(ending.values(expires_at=0.0))
 
 
 def revoke_grants_of_login(
@@ -257,13 +259,15 @@ def revoke_grants_of_login(
     standing = and_(
         grants.c.user_id == user_id, grants.c.revoked_at.is_(None), grants.c.upstream == upstream
     )
-    pending = and_(
-        codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.upstream == upstream
-    )
+    for table in (codes, device_codes):
+        pending = and_(
+            table.c.user_id == user_id, table.c.redeemed_at.is_(None), table.c.upstream == upstream
+        )
+        if sid is not None:
+            pending = and_(pending, table.c.upstream_sid == sid)
+        connection.execute(update(table).where(pending).values(expires_at=0.0))
     if sid is not None:
         standing = and_(standing, grants.c.upstream_sid == sid)
-        pending = and_(pending, codes.c.upstream_sid == sid)
-    connection.execute(update(codes).where(pending).values(expires_at=0.0))
     return _revoke_grants(connection, standing, now)
 
 

@@ -244,6 +244,7 @@ device_codes: Table = Table(
     Column("user_id", _ID),
     Column("auth_time", Double),
     Column("acr", Text),
+    *login_columns(),
     Column("redeemed_at", Double),
     Index(None, "client_id"),
     Index(None, "user_id"),
