@@ -385,7 +385,7 @@ def test_PAR_01_a_request_uri_of_an_app_is_no_pushed_request(harness: Harness) -
 
 
 def test_PAR_01_what_stands_beside_a_pushed_request_does_not_count(harness: Harness) -> None:
-    beside = {
+    beside: dict[str, Any] = {
         "redirect_uri": "https://evil.example/cb",
         "scope": "write",
         "state": "another",
@@ -451,7 +451,7 @@ def test_PAR_01_a_request_survives_a_login(harness: Harness) -> None:
 
 @pytest.mark.parametrize("fields", [{"prompt": "login"}, {"max_age": "0"}])
 def test_PAR_01_a_request_survives_a_demand_for_a_new_login(
-    harness: Harness, fields: dict[str, str]
+    harness: Harness, fields: dict[str, Any]
 ) -> None:
     request_uri = pushed(harness, **fields)
     asked = arrive(harness, request_uri)
