@@ -399,14 +399,14 @@ def test_GRANT_01_many_apps_are_shown_in_pages(harness: Harness) -> None:
     first = ada.get(ACCOUNT)
     assert len(ada.apps(first)) == 20
     assert "Page 1 of 3" in first.text
-    links = [re.findall(r'href="(/oauth/account\?page=\d+)"', first.html)]
-    second = ada.get(links[0][0])
+    (link,) = re.findall(r'href="(/oauth/account\?page=\d+)"', first.html)
+    second = ada.get(link)
     third = ada.get(f"{ACCOUNT}?page=3")
     seen = [app for page in (first, second, third) for app in ada.apps(page)]
     assert len(set(seen)) == 50
     assert [len(ada.apps(each)) for each in (second, third)] == [20, 10]
-    for number in ("0", "-1", "x", "999999999999", ""):
-        assert ada.get(f"{ACCOUNT}?page={number}").status == 200
+    for other in ("0", "-1", "x", "999999999999", ""):
+        assert ada.get(f"{ACCOUNT}?page={other}").status == 200
 
 
 # With an app's own login
