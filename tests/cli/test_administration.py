@@ -605,3 +605,21 @@ def test_GRANT_01_a_user_is_deleted_after_a_question(run: Run, store: str) -> No
     assert (deleted["login"], deleted["deleted"]) == ("ada", True)
     assert parsed(run("user", "list", "--json")) == []
     assert "There is no user 'ada'" in run("user", "delete", "ada", "--yes", code=1).stderr
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", ["ada"]), ("y", [])])
+def test_GRANT_01_at_a_terminal_the_deletion_is_asked_for(
+    run: Run, store: str, answer: str, left: list[str]
+) -> None:
+    run("user", "add", "ada", given=f"{PASSWORD}\n")
+    ours, theirs = pty.openpty()
+    asking = [sys.executable, "-c", "from bearerguard.cli import main; main()", "user", "delete"]
+    with subprocess.Popen([*asking, "ada"], stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Delete the user ada for good?" not in shown:
+            shown += os.read(ours, 1024)
+        os.write(ours, f"{answer}\n".encode())
+        assert process.wait() == (0 if answer == "y" else 1)
+    os.close(ours)
+    assert [each["login"] for each in parsed(run("user", "list", "--json"))] == left

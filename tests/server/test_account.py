@@ -14,7 +14,11 @@ from bearerguard import Request, Response
 from bearerguard.errors import AccountError, ClientError, ConfigurationError
 from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server import GrantedAccess, PeopleOptions, Registered
+from bearerguard.server.account.applications import place_of
+from bearerguard.server.clients.client import Client
 from bearerguard.server.http.browsers import Browser, browser_of
+from bearerguard.server.login.passwords import Passwords, Verdict
+from bearerguard.server.pages.texts import Texts
 from tests.server.harness import CALLBACK, Harness, Make, claims
 from tests.server.people.visitor import Page, Visitor, path
 
@@ -399,14 +403,14 @@ def test_GRANT_01_many_apps_are_shown_in_pages(harness: Harness) -> None:
     first = ada.get(ACCOUNT)
     assert len(ada.apps(first)) == 20
     assert "Page 1 of 3" in first.text
-    links = [re.findall(r'href="(/oauth/account\?page=\d+)"', first.html)]
-    second = ada.get(links[0][0])
+    (link,) = re.findall(r'href="(/oauth/account\?page=\d+)"', first.html)
+    second = ada.get(link)
     third = ada.get(f"{ACCOUNT}?page=3")
     seen = [app for page in (first, second, third) for app in ada.apps(page)]
     assert len(set(seen)) == 50
     assert [len(ada.apps(each)) for each in (second, third)] == [20, 10]
-    for number in ("0", "-1", "x", "999999999999", ""):
-        assert ada.get(f"{ACCOUNT}?page={number}").status == 200
+    for other in ("0", "-1", "x", "999999999999", ""):
+        assert ada.get(f"{ACCOUNT}?page={other}").status == 200
 
 
 # With an app's own login
@@ -700,6 +704,68 @@ def test_a_request_that_a_deletion_overtakes_gets_no_code(
     answer = ada.get(harness.link())
     assert "error=login_required" in (answer.header("Location") or "")
     assert harness.store.count("codes") == 0
+
+
+@pytest.mark.parametrize("change", ["set_password", "disable", "delete"])
+def test_a_new_password_that_a_change_of_the_user_overtakes_is_not_set(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    ada, users = Person(harness), harness.server.users
+    check = Passwords.check
+
+    def overtaken(self: Passwords, stored: str | None, password: str) -> Verdict:
+        verdict = check(self, stored, password)
+        arguments = ("ada", "a third horse battery") if change == "set_password" else ("ada",)
+        getattr(users, change)(*arguments)
+        return verdict
+
+    page = ada.get(PASSWORD_PAGE)
+    monkeypatch.setattr(Passwords, "check", overtaken)
+    answer = ada.submit(page, current=PASSWORD, new=ANOTHER, repeated=ANOTHER)
+    monkeypatch.undo()
+    assert path(answer) == "/oauth/login"
+    assert Visitor(harness.server.handle).sign_in("ada", ANOTHER).status == 403
+
+
+def test_a_password_page_whose_user_is_deleted_meanwhile_leads_to_the_login(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, people = Person(harness), harness.server._engine.people
+    found = people.signed_in(
+        Request(headers={"cookie": "; ".join(map("=".join, ada.cookies.items()))})
+    )
+    harness.server.delete_user("ada")
+    monkeypatch.setattr(people, "signed_in", lambda _: found)
+    assert path(ada.get(PASSWORD_PAGE)) == "/oauth/login"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "less than a minute ago"),
+        (59, "less than a minute ago"),
+        (60, "1 minute ago"),
+        (3599, "59 minutes ago"),
+        (3600, "1 hour ago"),
+        (86_399, "23 hours ago"),
+        (86_400, "1 day ago"),
+        (30 * 86_400 - 1, "29 days ago"),
+        (30 * 86_400, "on 2023-10-15"),
+    ],
+)
+def test_a_time_is_told_by_how_long_ago_it_is_or_by_its_day(seconds: int, said: str) -> None:
+    assert Texts().ago(1_700_000_000.0 - seconds, 1_700_000_000.0) == said
+
+
+def test_an_app_is_where_it_is_published_or_where_it_returns_to() -> None:
+    def client(client_id: str = "x", **options: Any) -> Client:
+        return Client(client_id=client_id, name="x", created_at=0.0, **options)
+
+    published = client("https://App.example.com/meta.json", registered_by="document")
+    assert place_of(published) == ("published", "app.example.com")
+    assert place_of(client()) == ("", "")
+    assert place_of(client(redirect_uris=(CALLBACK,))) == ("host", "app.example.com")
+    assert place_of(client(redirect_uris=("http://127.0.0.1/cb",))) == ("device", "127.0.0.1")
 
 
 def test_a_lost_database_gets_a_page(harness: Harness) -> None:
