@@ -120,7 +120,7 @@ def browsed(plan: dict[str, Any]) -> dict[str, Any]:
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

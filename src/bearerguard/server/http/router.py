@@ -38,9 +38,11 @@ class HasErrorPages(Protocol):
 
     def unavailable(self, reference: str, /) -> Response:
         """Return the page for a server that has a problem."""
+        ...
 
     def too_large(self, reference: str, /) -> Response:
         """Return the page for a request that is too long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
