@@ -19,6 +19,7 @@ OPTIONS = {
     "UpstreamLogin(client_secret=)": SECRET_VARIABLE,
     "UpstreamLogin(name=)": "--upstream-name",
     "password_login=False": "--no-password-login",
+    "upstreams=": "--upstream",
     "domains=": "--upstream-domain",
 }
 
