@@ -17,7 +17,7 @@ IDP, SECRET = "https://id.example.com", "planted-7f3a-planted-7f3a"
 @pytest.fixture(autouse=True)
 def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEARERGUARD_SERVER_STORE", f"sqlite:///{tmp_path}/auth.db")
-    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", "a secret of this test's own, long enough")
+    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", "a secret of this test that is long enough")
 
 
 def run(*arguments: str, given: str = "", code: int = 0) -> Result:
