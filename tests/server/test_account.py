@@ -196,7 +196,7 @@ def test_an_app_whose_name_nobody_has_checked_is_marked(harness: Harness) -> Non
     )
     ada = Person(harness)
     ada.allow(registered, scope="read")
-    assert "Bank registered itself here. Nobody has checked its name." in ada.get(ACCOUNT).text
+    assert "This app registered itself here. Nobody has checked its name." in ada.get(ACCOUNT).text
 
 
 @pytest.mark.parametrize(

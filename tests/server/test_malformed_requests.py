@@ -69,8 +69,8 @@ SENT = st.fixed_dictionaries(
 PATHS = (
     *("/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/jwks"),
     *("/oauth/register", "/oauth/consent", "/oauth/login", "/oauth/logout", "/oauth/par"),
-    *("/oauth/register", "/oauth/consent", "/oauth/login", "/oauth/logout"),
-    *("/oauth/device_authorization", "/oauth/device"),
+    *("/oauth/device_authorization", "/oauth/device", "/oauth/account", "/oauth/account/password"),
+    *("/oauth/account/tokens", "/oauth/account/api/tokens"),
     *("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
 )
 

@@ -28,7 +28,7 @@ def log_out(world: World, key: str = "example", **changed: Any) -> Reply:
 
 
 def is_signed_in(visitor: Visitor) -> bool:
-    return visitor.get("/oauth/login").title.startswith("You are signed in")
+    return visitor.get("/oauth/account").status == 200
 
 
 def signed_in(world: World, session: str | None = None) -> tuple[Visitor, dict[str, Any]]:

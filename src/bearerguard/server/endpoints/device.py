@@ -19,6 +19,7 @@ from bearerguard.server.clients.metadata_documents import DocumentRefused
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.grants import device_code
 from bearerguard.server.grants.device_code import DeviceCodeGrant
+from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import parse
 from bearerguard.server.login.consent import ScopeLine
@@ -62,6 +63,7 @@ class DeviceEndpoint:
                 refusal.status, text = 503, "app_unavailable"
             return self._people.errors.show(refusal, DEVICE, "link", text)
         except OAuthError as error:  # the client is being removed
+            error.status, error.headers = 503, ((names.RETRY_AFTER, responses.RETRY_SECONDS),)
             return self._people.errors.show(error, DEVICE, "unavailable")
 
     def _handled(self, request: Request) -> Response:
