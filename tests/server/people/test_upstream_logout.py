@@ -79,7 +79,7 @@ def test_a_logout_token_without_a_subject_ends_the_session(world: World) -> None
 
 def test_a_grant_ends_though_its_session_here_has_ended_before(world: World) -> None:
     visitor, tokens = signed_in(world, "s1")
-    page = visitor.get("/oauth/login")
+    page = visitor.get("/oauth/logout")
     assert visitor.submit(page).status == 303
     assert world.harness.is_active(tokens["access_token"])
     assert log_out(world, sub=None, sid="s1").status == 200
