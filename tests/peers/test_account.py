@@ -52,7 +52,7 @@ def test_GRANT_01_the_account_page_is_accessible_and_works_by_keyboard(tmp_path:
     ]
     assert seen["reloaded"] == seen["said"][0]
     assert seen["second"].startswith("App 0")
-    assert seen["left"] == ["Chrome on Linux"]
+    assert seen["left"] == ["Chrome on Linux This browser"]
 
 
 def browsed(plan: dict[str, Any]) -> dict[str, Any]:

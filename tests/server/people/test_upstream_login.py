@@ -457,7 +457,7 @@ def test_who_cancels_elsewhere_gets_a_page_with_a_way_back(world: World) -> None
     page = world.sign_in(visitor, at=world.harness.link())
     assert (page.status, "You did not sign in at Example" in page.text) == (403, True)
     world.idp.parameters = {}
-    back = page.html.partition('<a href="')[2].partition('"')[0]
+    back = page.html.partition('secondary" href="')[2].partition('"')[0]
     done = visitor.get(world.idp.authorize(world.chosen(visitor, at=back)))
     assert path(done) == "/oauth/authorize"
     assert "code" in sent(visitor.follow(done))

@@ -19,6 +19,7 @@ from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
+from bearerguard.server.login.consent import scope_line
 from bearerguard.server.login.login_endpoint import ACCOUNT, LOGOUT
 from bearerguard.server.login.people import People
 from bearerguard.server.login.session import Session, SignedIn
@@ -194,7 +195,7 @@ class AccountPage:
     def _app(self, app: Application) -> dict[str, Any]:
         client = self._registry.find(app.client_id)
         place, host = ("", "") if client is None else place_of(client)
-        describe = self._settings.describe
+        texts = self._parts.pages.texts
         several = len(self._settings.resources) > 1
         return {
             "client_id": app.client_id,
@@ -202,7 +203,7 @@ class AccountPage:
             "is_unknown": client is not None and client.registered_by == clients.BY_REQUEST,
             "place": place,
             "host": host,
-            "scopes": [{"name": each, "description": describe(each)} for each in app.scopes],
+            "scopes": [scope_line(each, self._settings, texts) for each in app.scopes],
             "resources": app.resources if several else [],
             "when": self._when(app.since, app.last_used_at) if app.grants else "",
             "remembered": app.is_remembered,

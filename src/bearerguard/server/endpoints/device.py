@@ -22,7 +22,7 @@ from bearerguard.server.grants.device_code import DeviceCodeGrant
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import parse
-from bearerguard.server.login.consent import ScopeLine
+from bearerguard.server.login.consent import scope_line
 from bearerguard.server.login.devices import DEVICE, DeviceAnswer, DeviceRequest, device_query
 from bearerguard.server.login.people import People
 from bearerguard.server.login.session import SignedIn
@@ -115,7 +115,7 @@ class DeviceEndpoint:
         return self._pages.ask(request, signed_in, self._asked(found, client, typed))
 
     def _asked(self, code: Row, client: Client, typed: str) -> DeviceRequest:
-        describe = self._settings.describe
+        texts = self._people.parts.pages.texts
         resources = tuple(json.loads(code.resources))
         is_default = resources == (self._settings.resources[0].identifier,)
         is_described = client.registered_by == clients.BY_DOCUMENT
@@ -124,7 +124,7 @@ class DeviceEndpoint:
             user_code=_readable(typed),
             client_id=client.client_id,
             client_name=client.name,
-            scopes=tuple(ScopeLine(name, describe(name)) for name in code.scope.split()),
+            scopes=tuple(scope_line(name, self._settings, texts) for name in code.scope.split()),
             resources=() if is_default else resources,
             published_at=urlsplit(client.client_id).netloc.lower() if is_described else "",
             is_unknown=client.registered_by == clients.BY_REQUEST,

@@ -16,7 +16,7 @@ from bearerguard.protocol.jose.jwt import MAX_FUTURE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.login.consent import ScopeLine
+from bearerguard.server.login.consent import ScopeLine, scope_line
 from bearerguard.server.login.csrf import FIELD
 from bearerguard.server.login.people import People
 from bearerguard.server.login.session import SignedIn
@@ -147,9 +147,8 @@ class PersonalTokensPage:
             sign_in=f"{self._path}?{_AGAIN}",
             tokens=[self._shown(each) for each in self._registry.list(signed_in.user_id)],
             scopes=[
-                {"name": each, "description": self._settings.describe(each), "checked": is_chosen}
+                {"line": self._line(each), "checked": each in chosen}
                 for each in self._registry.scopes
-                for is_chosen in [each in chosen]
             ],
             resources=[{"name": each, "checked": each == first} for each in resources]
             if len(resources) > 1
@@ -164,11 +163,14 @@ class PersonalTokensPage:
             max_days=str(max_days),
         )
 
+    def _line(self, scope: str) -> ScopeLine:
+        return scope_line(scope, self._settings, self._people.parts.pages.texts)
+
     def _shown(self, token: PersonalToken) -> dict[str, Any]:
         return {
             "id": token.id,
             "name": token.name,
-            "scopes": [ScopeLine(each, self._settings.describe(each)) for each in token.scopes],
+            "scopes": list(map(self._line, token.scopes)),
             "resource": token.resource,
             "created": _date(token.created_at),
             "expires": _date(token.expires_at),

@@ -24,6 +24,8 @@ from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Link, Pages
 from bearerguard.server.pages.error_pages import ErrorPages
+from bearerguard.server.pages.texts import Texts
+from bearerguard.server.settings import Settings
 from bearerguard.server.store.connection import Connection, Executes, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import consents
@@ -50,6 +52,12 @@ class ScopeLine:
     description: str
     powerful: bool = False
     is_known: bool = False
+
+
+def scope_line(name: str, settings: Settings, texts: Texts) -> ScopeLine:
+    """Return how pages show a scope."""
+    description = texts.scope(name, settings.describe(name))
+    return ScopeLine(name, description, settings.is_powerful(name))
 
 
 @dataclass(frozen=True, slots=True)
