@@ -463,6 +463,32 @@ def test_a_forked_process_has_its_own_connections(redis: RedisServer) -> None:
     assert ask(store, Load("a")) == b"1"
 
 
+def test_a_forked_process_waits_for_no_lock_that_another_thread_had(redis: RedisServer) -> None:
+    store = make(redis)
+    ask(store, Store("a", b"1", 30))
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with (
+            store._connections.client().connection_pool._lock
+        ):  # as while a command takes a connection
+            locked.set()
+            done.wait(30)
+
+    def work() -> bool:
+        signal.alarm(10)
+        return bool(ask(store, Load("a")) == b"1")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert locked.wait(10)
+    try:
+        assert in_child(work)
+    finally:
+        done.set()
+        holder.join()
+
+
 def test_a_closed_store_has_no_idle_connection_and_can_be_used_again(redis: RedisServer) -> None:
     store = make(redis)
     store.close()

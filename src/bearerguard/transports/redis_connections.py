@@ -73,7 +73,11 @@ class RedisConnections:
             # One for all threads, without a lock: a forked child would inherit it locked.
             client = self._clients.setdefault(os.getpid(), made)
             for parent in self._clients.keys() - {os.getpid()}:
-                self._clients.pop(parent, None)
+                inherited = self._clients.pop(parent, None)
+                if inherited is not None:
+                    # Else it would wait for the lock of its pool, which a thread may have held
+                    # that this process does not have.
+                    inherited.auto_close_connection_pool = False
         return client
 
     def close(self) -> None:
