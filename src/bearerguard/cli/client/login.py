@@ -26,7 +26,14 @@ from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.client.storages.registry import PLAINTEXT
 from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
-from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
+from bearerguard.errors import (
+    BearerGuardError,
+    ConfigurationError,
+    DiscoveryError,
+    StorageError,
+    TokenRefused,
+)
+from bearerguard.protocol import names
 
 # The option of each argument that an error may name; there is none for plain http.
 _OPTIONS = {
@@ -214,6 +221,13 @@ def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
         except DiscoveryError:
             output.note(
                 "There is no browser here, and the server has no device authorization endpoint."
+            )
+        except TokenRefused as refused:
+            if refused.error != names.UNAUTHORIZED_CLIENT:
+                raise
+            output.note(
+                "There is no browser here, and the server lets this client use no device code:"
+                " register it for the grant type device_code to log in on another device."
             )
     if wanted.device:
         return _by_device(wanted, storage), wanted
