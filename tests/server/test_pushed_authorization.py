@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -693,3 +694,36 @@ def test_PAR_01_a_request_that_a_user_has_arrived_with_is_removed_after_an_hour(
     harness.server.prune()
     assert harness.store.count("pushed_requests") == 0
     leads_nowhere(harness, arrive(harness, request_uri, harness.phone), "unknown_request_uri")
+
+
+def test_PAR_01_a_client_that_registered_itself_is_limited_by_address_with_a_secret_too(
+    make: Make,
+) -> None:
+    harness = make(registration=Registration())
+    content = json.dumps({"redirect_uris": [CALLBACK]}).encode()
+    headers = {"content-type": "application/json"}
+    registered = Reply(
+        harness.server.handle(
+            Request("POST", "/oauth/register", headers, content, peer="198.51.100.7")
+        )
+    ).json
+    fields = {
+        "client_id": registered["client_id"],
+        "client_secret": registered["client_secret"],
+        "response_type": "token",
+    }
+    found = Counter(
+        Reply(
+            harness.server.handle(
+                Request(
+                    "POST",
+                    PUSH,
+                    {"content-type": FORM},
+                    urlencode(fields).encode(),
+                    peer="198.51.100.7",
+                )
+            )
+        ).status
+        for _ in range(121)
+    )
+    assert found == {400: 120, 429: 1}

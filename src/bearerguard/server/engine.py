@@ -400,6 +400,7 @@ class Engine:
                 proofs=proofs,
                 settings=settings,
                 database=self.database,
+                stands=self.people.stands,
             )
             endpoints[base + API] = Endpoint("personal_tokens_api", api.handle)
             handle_one = self._with_upkeep(api.handle_one)

@@ -165,6 +165,7 @@ class Revocations:
         sid: str | None,
         reason: str,
         first: Callable[[Connection], bool] | None = None,
+        personal: bool = False,
     ) -> bool:
         """End the sessions, codes and grants of logins at an issuer elsewhere.
 
@@ -174,10 +175,12 @@ class Revocations:
             sid: the issuer's session, None for all of the user's.
             reason: for the log.
             first: done first in the transaction; False ends nothing.
+            personal: whether the users' personal access tokens end, too.
 
         Returns whether `first` was True.
         """
         ended: list[tuple[str, list[str], int]] = []
+        own: list[tuple[str, str]] = []
         with self._database.write() as connection:
             now = self._clock()
             if first is not None and not first(connection):
@@ -190,8 +193,12 @@ class Revocations:
                 stopped = end_sessions_of_login(connection, each, issuer, sid)
                 ids, until = rows.revoke_grants_of_login(connection, each, now, issuer, sid)
                 ended.append((each, ids, stopped))
+                if personal:
+                    own += [(each, token) for token in personal_tokens.end_all(connection, each)]
                 last = max(last, until)
             named: list[tuple[Kind, str]] = [("sid", each) for _, ids, _ in ended for each in ids]
+            # What guards have cached of personal tokens.
+            named += [("sub", each) for each in sorted({user for user, _ in own})]
             if named:
                 self.note(connection, named, now, until=last)
         for each, ids, stopped in ended:
@@ -199,6 +206,8 @@ class Revocations:
                 self._audit.emit("grant_revoked", grant_id=grant_id, user_id=each, reason=reason)
             if stopped:
                 self._audit.emit("sessions_ended", user_id=each, sessions=stopped, reason=reason)
+        for each, token_id in own:
+            self._audit.emit("personal_token_ended", user_id=each, token_id=token_id, reason=reason)
         self.announce(*named)
         return True
 

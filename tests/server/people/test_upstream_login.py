@@ -12,6 +12,7 @@ from bearerguard.server import (
     Admission,
     GitHubLogin,
     PeopleOptions,
+    PersonalTokens,
     UpstreamIdentity,
     UpstreamLogin,
 )
@@ -469,3 +470,23 @@ def test_an_error_elsewhere_is_no_500(world: World) -> None:
     assert (page.status, page.header("Retry-After")) == (503, "5")
     assert world.reasons() == ["invalid_client"]
     assert "invalid_client" not in page.html
+
+
+def test_AZ_08_a_login_of_unknown_age_is_not_a_recent_one(world: World) -> None:
+    visitor = world.visitor()
+    world.sign_in(visitor)
+    world.harness.clock.now += 20
+    asked = visitor.get(world.harness.link(max_age="60"))
+    assert (asked.header("Location") or "").startswith("/oauth/login?"), "it must be done anew"
+
+
+def test_who_may_not_sign_in_any_more_keeps_no_personal_token(make: Make) -> None:
+    world = World(make, server={"personal_tokens": PersonalTokens()})
+    visitor = world.visitor()
+    world.sign_in(visitor)
+    [account] = world.server.users.all()
+    made = world.server.personal_tokens.add(account.user_id, "Backup", scopes=["read"])
+    assert world.server.introspect(made.value)["active"]
+    world.idp.user["email"] = "ada@elsewhere.example"
+    assert world.sign_in(world.visitor()).status == 403
+    assert world.server.introspect(made.value) == {"active": False}

@@ -180,3 +180,19 @@ def test_while_the_keys_cannot_be_fetched_the_upstream_may_try_again(world: Worl
         reply = log_out(world)
     assert (reply.error, reply.header("Retry-After")) == ((503, "temporarily_unavailable"), "5")
     assert is_signed_in(visitor)
+
+
+def test_a_session_that_the_id_token_did_not_name_ends_with_its_user(world: World) -> None:
+    visitor, tokens = signed_in(world)
+    assert log_out(world, sub="00u1", sid="s1").status == 200
+    assert not is_signed_in(visitor)
+    assert not world.harness.is_active(tokens["access_token"])
+
+
+def test_what_began_elsewhere_ends_when_the_account_is_unlinked(world: World) -> None:
+    visitor, tokens = signed_in(world, "s1")
+    [account] = world.server.users.all()
+    assert world.server.users.unlink(account.login, issuer=world.idp.url) == 1
+    assert not is_signed_in(visitor)
+    assert not world.harness.is_active(tokens["access_token"])
+    assert world.harness.refresh(tokens["refresh_token"]).error == (400, "invalid_grant")

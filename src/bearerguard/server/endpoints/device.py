@@ -62,7 +62,10 @@ class DeviceEndpoint:
             if error.temporary:
                 refusal.status, text = 503, "app_unavailable"
             return self._people.errors.show(refusal, DEVICE, "link", text)
-        except OAuthError as error:  # the client is being removed
+        except OAuthError as error:
+            if error.error == names.LOGIN_REQUIRED:  # the account has ended meanwhile
+                return self._people.signed_out(DEVICE)
+            # The client is being removed.
             error.status, error.headers = 503, ((names.RETRY_AFTER, responses.RETRY_SECONDS),)
             return self._people.errors.show(error, DEVICE, "unavailable")
 
@@ -144,7 +147,12 @@ class DeviceEndpoint:
 
     def _allow(self, answer: DeviceAnswer, signed_in: SignedIn) -> bool:
         client = self._registry.resolve(answer.client_id)
-        if client is None or not self._codes.allow(answer.digest, client, signed_in):
+        if client is None or not self._codes.allow(
+            answer.digest,
+            client,
+            signed_in,
+            lambda connection: self._people.check_account(connection, signed_in),
+        ):
             return False
         self._audit.emit(
             "consent_given",

@@ -6,7 +6,7 @@ chose. A personal access token is none: it can make no other one, and end none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, described, invalid_request
 from bearerguard.server.settings import Settings
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
@@ -41,6 +42,7 @@ class PersonalTokensApi:
         proofs: checks the proofs of tokens that are bound to a key.
         settings: the server's.
         database: says which users are disabled.
+        stands: returns whether a user may still act.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class PersonalTokensApi:
         proofs: TokenRequestProofs,
         settings: Settings,
         database: Database,
+        stands: Callable[[Connection, str], bool],
     ) -> None:
         self._registry = registry
         self._api_scope = api_scope
         self._access = access
         self._proofs = proofs
         self._database = database
+        self._stands = stands
         parts = urlsplit(settings.issuer)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         # The server's own URL if tokens can be for it: those for another API may be known there.
@@ -87,12 +91,14 @@ class PersonalTokensApi:
         content = _content(request)
         given = content.get("scope")
         try:
-            new = self._registry.add(
+            new = self._registry.add_once(
                 user_id,
                 content.get("name", ""),
                 scopes=tuple(given.split()) if isinstance(given, str) else (),
                 lifetime=content.get("expires_in"),
                 resource=_text(content, "resource"),
+                once=None,
+                stands=self._stands,
             )
         except PersonalTokenError as error:
             raise OAuthError(

@@ -108,6 +108,7 @@ class PersonalTokensPage:
                 lifetime=_seconds(fields.get("days", "")),
                 resource=fields.get("for"),
                 once=fields[FIELD],
+                stands=self._people.stands,
             )
         except PersonalTokenError as error:
             if error.reason not in _OF_FORMS:  # about the user, and nothing in the form
@@ -157,6 +158,7 @@ class PersonalTokensPage:
             if problem
             else "",
             is_old=not self._is_recent(signed_in),
+            is_unknown=signed_in.auth_time is None,
             made="" if made is None else made.value,
             name=made.token.name if made is not None else (fields or {}).get("name", ""),
             days=(fields or {}).get("days", str(max(1, int(self._options.lifetime // DAY)))),

@@ -83,12 +83,13 @@ class PushedAuthorizationEndpoint:
         return responses.private(content, *headers, status=201)
 
     def _charge(self, request: Request, client: Client) -> None:
-        """Raise `OAuthError` if the client, or the address of a public one, pushes too often.
+        """Raise `OAuthError` if the client, or the address of a stranger, pushes too often.
 
-        A confidential client has proved who it is, and pushes for all its users from one address.
+        A confidential client that an operator has registered pushes for all its users from one
+        address.
         """
         wait = 0.0
-        if not client.is_confidential:
+        if not client.is_confidential or client.registered_by is not None:
             site, is_shared = site_of(request.peer)
             wait = self._by_address.charge(site, times=_UNKNOWN_ADDRESS if is_shared else 1)
         wait = wait or self._by_client.charge(client.client_id)

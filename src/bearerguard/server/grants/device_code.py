@@ -128,12 +128,20 @@ class DeviceCodeGrant:
         digests = self._secret.digests(_USER, code)
         return rows.find_undecided(self._database, digests, self._clock())
 
-    def allow(self, digest: str, client: Client, signed_in: SignedIn) -> bool:
+    def allow(
+        self,
+        digest: str,
+        client: Client,
+        signed_in: SignedIn,
+        check: Callable[[Connection], object],
+    ) -> bool:
         """Store that a user allows what a device asked for; False if it is too late for that.
 
-        Raises `OAuthError` while a client of this id is being removed.
+        `check` is done first in the transaction, and raises `OAuthError` if the user's account has
+        ended. That is raised while a client of this id is being removed, too.
         """
         with self._database.write(concurrent=True) as connection:
+            check(connection)
             allowed = rows.decide(
                 connection,
                 digest,
@@ -203,7 +211,8 @@ class DeviceCodeGrant:
                 self._check(rows.find(connection, [code.digest]) or code)
                 raise invalid_grant(_UNUSABLE, "unknown_device_code")
 
-        scopes = tuple(code.scope.split())
+        # The client may have lost some since.
+        scopes = tuple(each for each in code.scope.split() if each in client.scopes)
         granted = tuple(json.loads(code.resources))
         authorization = Authorization(
             client=client,

@@ -65,6 +65,8 @@ class Accounts:
         clock: returns Unix seconds.
         audit: receives the events.
         on_disabled: called with the id of a disabled user; revokes all grants of that user.
+        on_unlinked: called with a user's id and an issuer where the user cannot sign in any more;
+            ends what began there.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Accounts:
         *,
         audit: Audit,
         on_disabled: Callable[[str], object],
+        on_unlinked: Callable[[str, str], object],
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._clock = clock
         self._audit = audit
         self._on_disabled = on_disabled
+        self._on_unlinked = on_unlinked
 
     def add(self, login: str, password: str, *, name: str = "") -> Account:
         """Add an account.
@@ -241,7 +245,7 @@ class Accounts:
     def unlink(self, login: str, *, issuer: str) -> int:
         """Let a user no longer sign in at an issuer; return how many identities that ended.
 
-        The sessions of the user end, those with a password too.
+        The sessions of the user end, those with a password too, and the grants of logins there.
 
         Raises:
             AccountError: there is no such account.
@@ -257,6 +261,7 @@ class Accounts:
                 connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
         if removed:
             self._audit.emit("identity_unlinked", user_id=row.user_id, issuer=issuer)
+            self._on_unlinked(row.user_id, issuer)
         return removed
 
     def check(self, login: str, password: str) -> Account | None:

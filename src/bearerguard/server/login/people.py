@@ -33,7 +33,7 @@ from bearerguard.server.login.login_endpoint import (
     LoginEndpoint,
 )
 from bearerguard.server.login.passwords import PLACES, Passwords
-from bearerguard.server.login.prompt import Prompts
+from bearerguard.server.login.prompt import Prompts, unmarked
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
 from bearerguard.server.login.steps import (
     AUTHORIZE,
@@ -233,7 +233,14 @@ class People:
         )
         passwords = Passwords(options.password_parameters, places=password_places)
         self.accounts: Accounts = Accounts(
-            database, passwords, clock, audit=audit, on_disabled=on_disabled
+            database,
+            passwords,
+            clock,
+            audit=audit,
+            on_disabled=on_disabled,
+            on_unlinked=lambda user_id, issuer: (end_logins or _end_nothing)(
+                issuer, user_id=user_id, sid=None, reason="identity_unlinked"
+            ),
         )
         self._consent = Consent(
             self._base,
@@ -400,12 +407,16 @@ class People:
         given = {name: value for name, value in asked.items() if value}
         return see_other(f"{self._login_url}{joint}{urlencode(given)}", *cookies)
 
+    def stands(self, connection: Connection, user_id: str) -> bool:
+        """Whether a user may still act; the users of an app's own login have no account here."""
+        return not self.has_accounts or has_account(connection, user_id)
+
     def check_account(self, connection: Connection, signed_in: SignedIn) -> None:
         """Raise `OAuthError` if a user's account has ended since `signed_in` was read.
 
         The users of an app's own login have none here.
         """
-        if self.has_accounts and not has_account(connection, signed_in.user_id):
+        if not self.stands(connection, signed_in.user_id):
             raise OAuthError(
                 names.LOGIN_REQUIRED,
                 "The user's account has ended",
@@ -426,7 +437,8 @@ class People:
                         path=path,
                         client_name=self._pages.site,
                         again=again,
-                        demands=Demands("login") if again else Demands(),
+                        # With max_age, an issuer elsewhere must say when it was (OIDC Core §2).
+                        demands=Demands("login", max_age=0) if again else Demands(),
                     )
                 )
             )
@@ -539,7 +551,8 @@ class People:
             return ""
         return self._logins.location(
             PendingRequest(
-                query=posted["query"],
+                # Unmarked: what the request demands counts for the other account, too.
+                query=unmarked(posted["query"]),
                 client_name=posted["client"],
                 redirect_uri=posted["redirect"],
                 # Else an issuer elsewhere would sign in the same user again.
@@ -565,9 +578,10 @@ def _end_nothing(
     sid: str | None,
     reason: str,
     first: Callable[[Connection], bool] | None = None,
+    personal: bool = False,
 ) -> bool:
     """Stand for the revocations of a process that signs nobody in."""
-    del issuer, user_id, sid, reason, first
+    del issuer, user_id, sid, reason, first, personal
     return True
 
 

@@ -87,6 +87,7 @@ class EndLogins(Protocol):
         sid: str | None,
         reason: str,
         first: Callable[[Connection], bool] | None = None,
+        personal: bool = False,
     ) -> bool:
         """End them; False if `first` was False."""
         ...
@@ -347,17 +348,19 @@ class UpstreamEndpoint:
             if user_id is not None:
                 # Who has left the group keeps nothing.
                 self._end_logins(
-                    identity.issuer, user_id=user_id, sid=None, reason="upstream_refused"
+                    identity.issuer,
+                    user_id=user_id,
+                    sid=None,
+                    reason="upstream_refused",
+                    personal=True,
                 )
             raise _refused("not_admitted", user_id)
         user_id = self._identities.signed_in(identity, admission)
         if user_id is None:
             user_id = self._identities.user_id(identity.issuer, identity.subject)
             raise _refused("user_disabled", user_id)
-        auth_time = found.auth_time
-        if auth_time is None and not pending.demands.is_fresh:
-            auth_time = self._clock()
-        method = Method(found.acr, found.amr, identity.issuer, found.session, auth_time)
+        # A login of unknown age is never taken for a recent one.
+        method = Method(found.acr, found.amr, identity.issuer, found.session, found.auth_time)
         response = self._logins.proved(
             request, pending, Proof(user_id, method), upstream=provider.key
         )

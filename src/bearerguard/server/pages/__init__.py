@@ -157,6 +157,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "resources": [{"name": "x", "checked": True}],
         "problem": "x",
         "is_old": True,
+        "is_unknown": True,
         "made": "x",
         "name": "x",
         "days": "30",

@@ -207,6 +207,8 @@ TEXTS: Mapping[str, str] = {
     "tokens.resources": "It is for:",
     "tokens.submit": "Make the token",
     "tokens.old": "Sign in again to make a token: your last login was too long ago.",
+    "tokens.unknown": "Where you sign in did not say when you did. Sign in again; if that does not"
+    " help, tokens cannot be made with that login.",
     "tokens.old.submit": "Sign in again",
     "tokens.problem": "No token was made",
     "tokens.problem.name": "Give the token a name of 1 to 100 visible characters.",

@@ -11,6 +11,7 @@ from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import (
     ColumnElement,
+    Table,
     and_,
     bindparam,
     case,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -264,11 +266,16 @@ def revoke_grants_of_login(
             table.c.user_id == user_id, table.c.redeemed_at.is_(None), table.c.upstream == upstream
         )
         if sid is not None:
-            pending = and_(pending, table.c.upstream_sid == sid)
+            pending = and_(pending, _is_of_session(table, sid))
         connection.execute(update(table).where(pending).values(expires_at=0.0))
     if sid is not None:
-        standing = and_(standing, grants.c.upstream_sid == sid)
+        standing = and_(standing, _is_of_session(grants, sid))
     return _revoke_grants(connection, standing, now)
+
+
+def _is_of_session(table: Table, sid: str) -> ColumnElement[bool]:
+    """Return the condition of a login by a session, or by one that its ID token did not name."""
+    return or_(table.c.upstream_sid == sid, table.c.upstream_sid.is_(None))
 
 
 def users_of_session(connection: Executes, upstream: str, sid: str) -> list[str]:

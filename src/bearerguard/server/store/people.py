@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    or_,
     select,
     update,
 )
@@ -154,7 +155,10 @@ def end_sessions_of_login(
     """End a user's sessions that began elsewhere, in one of its sessions or in any."""
     ending = delete(sessions).where(sessions.c.user_id == user_id, sessions.c.upstream == upstream)
     if sid is not None:
-        ending = ending.where(sessions.c.upstream_sid == sid)
+        # The ID token of a login need not have named its session.
+        ending = ending.where(
+            or_(sessions.c.upstream_sid == sid, sessions.c.upstream_sid.is_(None))
+        )
     return connection.execute(ending).rowcount
 
 

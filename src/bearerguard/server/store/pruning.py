@@ -203,8 +203,8 @@ def _remove_unused_clients(
 ) -> int:
     """Remove clients that nobody uses; look again in a day at those that still have a grant."""
     its_own = registrations.c.client_id
-    used = exists().where(grants.c.client_id == its_own) | exists().where(
-        codes.c.client_id == its_own
+    used = or_(
+        *(exists().where(table.c.client_id == its_own) for table in (grants, codes, device_codes))
     )
     chosen = its_own.in_(client_ids)
     connection.execute(

@@ -22,7 +22,7 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import DAY, REQUIRED, Settings, check_lifetime, checked_scopes
 from bearerguard.server.store import clients
 from bearerguard.server.store import personal_tokens as rows
-from bearerguard.server.store.connection import Row
+from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, is_disabled, is_user_id
 from bearerguard.server.tokens import personal_token_format as formats
@@ -194,8 +194,11 @@ class PersonalTokenRegistry:
         lifetime: float | None,
         resource: str | None,
         once: str | None,
+        stands: Callable[[Connection, str], bool] | None = None,
     ) -> NewPersonalToken:
         """Make a token as `add` does, unless one was made for the text `once` lately.
+
+        `stands` returns whether the user may still act; it is asked in the transaction.
 
         Raises `PersonalTokenError`, with the reason `repeated`.
         """
@@ -219,7 +222,9 @@ class PersonalTokenRegistry:
                 digests = self._secret.digests(_FORM, once)
                 if not clients.use_assertion(connection, digests, now + _FORM_SECONDS):
                     raise PersonalTokenError("The form was sent before", "repeated")
-            if is_disabled(connection, user_id):
+            if is_disabled(connection, user_id) or not (
+                stands is None or stands(connection, user_id)
+            ):
                 raise PersonalTokenError("The user's account is disabled", "disabled")
             if rows.count(connection, user_id, now) >= options.per_user:
                 raise PersonalTokenError(

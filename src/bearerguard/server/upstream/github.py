@@ -27,7 +27,7 @@ from bearerguard.server.upstream.provider import (
 )
 
 _SCOPES = "read:user user:email"
-_NO_MEMBER = frozenset({403, 404})
+_NO_MEMBER = 404
 
 
 class GitHubProvider:
@@ -139,8 +139,9 @@ class GitHubProvider:
     def _is_member(self, organization: str, token: str) -> bool:
         url = f"{self._options.api_url}/user/memberships/orgs/{organization}"
         response = fetched(self._transport, Fetch("GET", url, _headers(token)))
-        if response.status in _NO_MEMBER:
+        if response.status == _NO_MEMBER:
             return False
+        # 403 may be a limit of requests, which says nothing about the user.
         membership = _json(url, response.status, response.body)
         # An invitation that is not accepted is "pending".
         return isinstance(membership, dict) and membership.get("state") == "active"
