@@ -469,9 +469,8 @@ def test_a_forked_process_waits_for_no_lock_that_another_thread_had(redis: Redis
     locked, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with (
-            store._connections.client().connection_pool._lock
-        ):  # as while a command takes a connection
+        pool = store._connections.client().connection_pool
+        with pool._lock:  # as while a command takes a connection
             locked.set()
             done.wait(30)
 
