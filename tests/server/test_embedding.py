@@ -136,7 +136,7 @@ def test_a_guard_introspects_opaque_tokens_without_credentials(
     harness.server.revoke(token)
     assert ask(token) == ask("unknown") == {"active": False}
     harness.store.rename("access_tokens", "elsewhere")
-    broken = local.fetch(Fetch("POST", url, (), b"token=x"))
+    broken = local.fetch(Fetch("POST", url, (), b"token=" + token.encode()))
     assert broken.status == 503
     # Over HTTP the same request is nobody's.
     outside = harness.server.handle(

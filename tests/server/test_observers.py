@@ -135,7 +135,9 @@ def test_each_endpoint_has_a_name_that_does_not_depend_on_the_issuers_path(
         harness.server.handle(Request("GET", path, {}, b""))
     assert {each.endpoint for each in recorder.records} == {
         *("authorization", "consent", "token", "revocation", "introspection"),
-        *("jwks", "metadata", "login", "logout", "health", "live"),
+        "pushed_authorization",
+        *("jwks", "metadata", "login", "logout", "account", "health", "live"),
+        *("device_authorization", "device"),
     }
 
 

@@ -15,7 +15,14 @@ import pytest
 from sqlalchemy import Column, Double, Integer, LargeBinary
 
 import bearerguard.server
-from bearerguard.server.store import clients, grants, keys, people, pruning
+from bearerguard.server.store import (
+    clients,
+    grants,
+    keys,
+    people,
+    personal_tokens,
+    pruning,
+)
 from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -152,15 +159,29 @@ def _prune(kind: pruning.Kind, connection: Connection) -> None:
         found.remove(connection)
 
 
+CHANGED: clients.ClientRow = {
+    "client_id": KEY,
+    "name": "x",
+    "options": "{}",
+    "access_lifetime": 5.0,
+    "created_at": 1.0,
+}
 OTHERS: dict[str, Callable[[Connection], object]] = {
     "renew secret": lambda c: clients.renew_secret(c, KEY, "y"),
     "end secrets": lambda c: clients.end_secrets(c, KEY, 1.0),
     "is user": lambda c: clients.is_user(c, KEY),
     "grants of user": lambda c: grants.revoke_grants_of_user(c, KEY, 1.0),
     "grants to a client": lambda c: grants.revoke_grants_of_user(c, KEY, 1.0, KEY),
+    "grants of login": lambda c: grants.revoke_grants_of_login(c, KEY, 1.0, KEY, None),
+    "grants of session": lambda c: grants.revoke_grants_of_login(c, KEY, 1.0, KEY, KEY),
+    "sessions of login": lambda c: people.end_sessions_of_login(c, KEY, KEY, None),
+    "session of login": lambda c: people.end_sessions_of_login(c, KEY, KEY, KEY),
     "end codes": lambda c: grants.end_codes_of_user(c, KEY, KEY),
     "longest life": keys.longest_access_lifetime,
     "remove client": lambda c: clients.remove(c, KEY),
+    "change client": lambda c: clients.change(c, CHANGED, ["https://a.example"]),
+    "remove secrets": lambda c: clients.remove_secrets(c, KEY),
+    "end personal tokens": lambda c: personal_tokens.end_all(c, KEY),
     "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
     "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
     "take task": lambda c: pruning.take_task(c, 1.0, 30.0),

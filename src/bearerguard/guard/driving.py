@@ -44,6 +44,11 @@ class LocalTransport(Transport, Protocol):
         """Whether the server issues only tokens that are bound to a key (RFC 9449)."""
         ...
 
+    @property
+    def longest_token_life(self) -> float:
+        """For how many seconds revocations are kept, unless the guard's `revocations=` says it."""
+        ...
+
 
 class Routed:
     """A transport that passes each request to the local transport of its URL, else to `other`."""

@@ -6,9 +6,16 @@ A store knows keys and seconds, and not what they limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from cachetools import TTLCache
+
+from bearerguard.runtime.process_lock import ProcessLock
+
+# The keys that a process remembers; beyond that, the one that was charged first is forgotten.
+_MAX_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +77,33 @@ class ThrottleStore(Protocol):
     def close(self) -> None:
         """Close connections; the store can be used again."""
         ...
+
+
+class ProcessLimit:
+    """A limit of many keys in the memory of this process, for what costs less than a shared store.
+
+    Args:
+        limit: how many attempts may be made for one key.
+        elapsed: seconds that have passed since some fixed moment.
+    """
+
+    def __init__(self, limit: RateLimit, elapsed: Callable[[], float]) -> None:
+        self._limit = limit
+        self._elapsed = elapsed
+        self._lock = ProcessLock()
+        self._whole_at = TTLCache[str, float](_MAX_KEYS, limit.span, timer=elapsed)
+
+    def charge(self, key: str, *, times: int = 1) -> float:
+        """Charge an attempt to a key, whose limit is `times` as high.
+
+        Returns:
+            0, or the seconds until the next attempt if the limit is used up.
+        """
+        limit, now = self._limit.times(times), self._elapsed()
+        latest = now + limit.span - limit.interval
+        with self._lock:
+            whole_at = max(now, self._whole_at.get(key, now))
+            if whole_at > latest:
+                return whole_at - latest
+            self._whole_at[key] = whole_at + limit.interval
+        return 0.0

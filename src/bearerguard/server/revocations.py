@@ -8,6 +8,7 @@ starts reads what was revoked before.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -17,9 +18,11 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store import keys as key_rows
+from bearerguard.server.store import personal_tokens
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import end_sessions_of_login, forget_consents_of_client
 
 T = TypeVar("T")
 Kind: TypeAlias = Claim
@@ -29,6 +32,8 @@ _FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts tokens for its leeway after their expiry, 300 s at most, and `iat` as much in the
 # future.
 _SLACK = 600.0
+# Rows that are changed in one transaction, where there may be very many.
+_SLICE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +157,126 @@ class Revocations:
             self.announce(("sid", grant_id))
         return changed
 
+    def login(
+        self,
+        issuer: str,
+        *,
+        user_id: str | None,
+        sid: str | None,
+        reason: str,
+        first: Callable[[Connection], bool] | None = None,
+        personal: bool = False,
+    ) -> bool:
+        """End the sessions, codes and grants of logins at an issuer elsewhere.
+
+        Args:
+            issuer: where the user logged in.
+            user_id: whose they are; None for whoever logged in by `sid`.
+            sid: the issuer's session, None for all of the user's.
+            reason: for the log.
+            first: done first in the transaction; False ends nothing.
+            personal: whether the users' personal access tokens end, too.
+
+        Returns whether `first` was True.
+        """
+        ended: list[tuple[str, list[str], int]] = []
+        own: list[tuple[str, str]] = []
+        with self._database.write() as connection:
+            now = self._clock()
+            if first is not None and not first(connection):
+                return False
+            found = [user_id] if user_id is not None else []
+            if user_id is None and sid is not None:
+                found = sorted(set(rows.users_of_session(connection, issuer, sid)))
+            last = 0.0
+            for each in found:
+                stopped = end_sessions_of_login(connection, each, issuer, sid)
+                ids, until = rows.revoke_grants_of_login(connection, each, now, issuer, sid)
+                ended.append((each, ids, stopped))
+                if personal:
+                    own += [(each, token) for token in personal_tokens.end_all(connection, each)]
+                last = max(last, until)
+            named: list[tuple[Kind, str]] = [("sid", each) for _, ids, _ in ended for each in ids]
+            # What guards have cached of personal tokens.
+            named += [("sub", each) for each in sorted({user for user, _ in own})]
+            if named:
+                self.note(connection, named, now, until=last)
+        for each, ids, stopped in ended:
+            for grant_id in ids:
+                self._audit.emit("grant_revoked", grant_id=grant_id, user_id=each, reason=reason)
+            if stopped:
+                self._audit.emit("sessions_ended", user_id=each, sessions=stopped, reason=reason)
+        for each, token_id in own:
+            self._audit.emit("personal_token_ended", user_id=each, token_id=token_id, reason=reason)
+        self.announce(*named)
+        return True
+
     def user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
-        """Revoke all grants of a user, to one client or to all; return how many."""
+        """Revoke all grants of a user, to one client or to all; return how many.
+
+        Those to all include the personal access tokens, which belong to no client.
+        """
+        own: list[str] = []
         with self._database.write() as connection:
             now = self._clock()
             found, until = rows.revoke_grants_of_user(connection, user_id, now, client_id)
             rows.end_codes_of_user(connection, user_id, client_id)
             named: list[tuple[Kind, str]] = [("sid", grant_id) for grant_id in found]
             if client_id is None:
+                # What guards have cached of personal tokens is revoked by this, too.
                 named.append(("sub", user_id))
+                own = personal_tokens.end_all(connection, user_id)
             self.note(connection, named, now, until=until)
         for grant_id in found:
             self._audit.emit("grant_revoked", grant_id=grant_id, user_id=user_id, reason=reason)
+        for token_id in own:
+            self._audit.emit(
+                "personal_token_ended", user_id=user_id, token_id=token_id, reason=reason
+            )
         if client_id is None:
             self._audit.emit("user_revoked", user_id=user_id, grants=len(found), reason=reason)
         self.announce(*named)
-        return len(found)
+        return len(found) + len(own)
+
+    def client(self, client_id: str, *, reason: str = "asked") -> int:
+        """Revoke the grants of all users to a client, and its own tokens; return how many grants.
+
+        Its tokens are refused at once. The rows are changed in slices, with pauses in which others
+        write. If this process ends before, the rest stays as it was: it is to be repeated.
+        """
+        revoked: tuple[Kind, str] = ("client_id", client_id)
+        # First: else a client would get a new code without asking the user.
+        self._in_slices(lambda connection: forget_consents_of_client(connection, client_id, _SLICE))
+        with self._database.write() as connection:
+            began = self._clock()
+            rows.end_codes_of_client(connection, client_id)
+            self.note(connection, [revoked], began)
+        self.announce(revoked)
+        place = (0.0, "")
+
+        def revoke(connection: Connection) -> int:
+            nonlocal place
+            changed, place = rows.revoke_grants_of_client(
+                connection, client_id, place, now=self._clock(), until=began, most=_SLICE
+            )
+            return changed
+
+        count = self._in_slices(revoke)
+        # Before its slice, a grant may have been refreshed.
+        with self._database.write() as connection:
+            self.note(connection, [revoked], self._clock())
+        self._audit.emit("client_revoked", client_id=client_id, grants=count, reason=reason)
+        self.announce(revoked)
+        return count
+
+    def _in_slices(self, change: Callable[[Connection], int]) -> int:
+        """Call `change` in transactions of its own until it changes nothing; return how much."""
+        total = 0
+        while True:
+            with self._database.write(concurrent=True) as connection:
+                began = time.monotonic()
+                changed = change(connection)
+            if not changed:
+                return total
+            total += changed
+            time.sleep(time.monotonic() - began)

@@ -139,6 +139,9 @@ class RegistrationEndpoint:
                 origins=metadata.origins,
                 jwks=metadata.jwks,
                 dpop_bound_access_tokens=metadata.dpop_bound_access_tokens,
+                require_pushed_authorization_requests=(
+                    metadata.require_pushed_authorization_requests
+                ),
                 certificate_name=metadata.certificate_name,
                 tls_client_certificate_bound_access_tokens=(
                     metadata.tls_client_certificate_bound_access_tokens
@@ -172,7 +175,7 @@ def _information(registered: Registered, metadata: ClientMetadata) -> dict[str, 
         "client_name": client.name,
         "redirect_uris": list(client.redirect_uris),
         "grant_types": list(client.grant_types),
-        "response_types": ["code"],
+        "response_types": ["code"] if clients.AUTHORIZATION_CODE in client.grant_types else [],
         "token_endpoint_auth_method": metadata.auth_method,
         "scope": scope.build(client.scopes),
     }
@@ -184,6 +187,8 @@ def _information(registered: Registered, metadata: ClientMetadata) -> dict[str, 
         content["jwks"] = client.jwks
     if client.dpop_bound_access_tokens:
         content["dpop_bound_access_tokens"] = True
+    if client.require_pushed_authorization_requests:
+        content[client_metadata.MUST_PUSH] = True
     if client.certificate_name is not None:
         content |= client_metadata.described_certificate(client.certificate_name)
     if client.tls_client_certificate_bound_access_tokens:

@@ -19,6 +19,8 @@ from bearerguard.server.revocations import Revocations
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken, row_for
+from bearerguard.server.tokens.personal_token_format import is_token as is_personal
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 
@@ -34,7 +36,9 @@ class TokenRevocation:
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
+        personal: PersonalTokenRegistry,
     ) -> None:
+        self._personal = personal
         self._database = database
         self._access = access
         self._refresh = refresh
@@ -46,8 +50,16 @@ class TokenRevocation:
         """Revoke a token; return False if it is unknown, or no longer valid.
 
         Revoking a refresh token revokes its grant with all access tokens (RFC 7009 §2.1). With
-        `client`, raises `OAuthError` for another client's token.
+        `client`, raises `OAuthError` for a token that was not issued to this client: personal
+        access tokens are issued to none.
         """
+        if is_personal(token):
+            if client is not None:
+                raise unauthorized_client(
+                    "Personal access tokens are ended by their user, and by no client",
+                    "personal_token",
+                )
+            return self._personal.revoke(token)
         row = self._refresh.find(self._database, token)
         if row is None:
             row = self._refresh.find_spent(self._database, token)

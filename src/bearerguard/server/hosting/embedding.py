@@ -25,7 +25,7 @@ from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.revocations import Revoked
-from bearerguard.server.settings import REQUIRED
+from bearerguard.server.settings import DAY, REQUIRED
 
 # The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
@@ -89,6 +89,12 @@ class InProcess:
         return self._engine.settings.dpop == REQUIRED
 
     @property
+    def longest_token_life(self) -> float:
+        """A day, or the longest lifetime of personal access tokens."""
+        options = self._engine.personal_tokens.options
+        return DAY if options is None else max(DAY, options.max_lifetime)
+
+    @property
     def _issuer(self) -> str:
         return self._engine.settings.issuer
 
@@ -116,7 +122,8 @@ def issuer(engine: Engine, threads: int, **options: Unpack[EmbeddedIssuerOptions
         "insecure_allow_http": settings.insecure_allow_http,
         "local": InProcess(engine, threads),
     }
-    if any(each.tokens == "opaque" for each in settings.resources):
+    has_personal = engine.personal_tokens.options is not None
+    if has_personal or any(each.tokens == "opaque" for each in settings.resources):
         given["introspection"] = Introspection(token=_NO_SECRET)
     given.update(options)
     return Issuer(settings.issuer, **given)

@@ -107,6 +107,11 @@ class Prompt:
         is_demanded = "login" in self.values or self.max_age is not None or self.acr_values
         return "login" if is_demanded else ""
 
+    @property
+    def for_login(self) -> str:
+        """The values of `prompt` that concern the login itself, separated by spaces."""
+        return " ".join(name for name in ("login", "select_account") if name in self.values)
+
     def was_asked(self, signed_in: SignedIn) -> bool:
         """Whether the user has logged in since being sent to log in."""
         at, mark = signed_in.auth_time, self.mark

@@ -122,12 +122,38 @@ class Throttle:
 
         Returns 0, or the seconds until the next attempt.
         """
-        digest, (site, shared) = self._secret.digest, _site(address)
+        digest, (site, shared) = self._secret.digest, site_of(address)
         limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
-        charges = (
+        return self._charged(
+            Charge(digest(f"{purpose} by address", site), limit),
+            Charge(digest(f"{purpose} in all", ""), in_all),
+        ).wait
+
+    def charge_guess(
+        self,
+        purpose: str,
+        user_id: str,
+        address: str,
+        *,
+        by_user: RateLimit,
+        by_address: RateLimit,
+        in_all: RateLimit,
+    ) -> Attempt:
+        """Charge what a user may have guessed to the limits of the user, the address and all.
+
+        The user is charged first: one who is at the limit uses up no limit of others. The result's
+        `wait` is 0 if it may be checked; `take_back` undoes the charges of one that was right.
+        """
+        digest, (site, shared) = self._secret.digest, site_of(address)
+        limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
+        return self._charged(
+            Charge(digest(f"{purpose} by user", user_id), by_user),
             Charge(digest(f"{purpose} by address", site), limit),
             Charge(digest(f"{purpose} in all", ""), in_all),
         )
+
+    def _charged(self, *charges: Charge) -> Attempt:
+        """Charge limits in order, in the shared store or else in the database."""
         if self._shared is not None:
             try:
                 wait = self._shared.charge(charges)
@@ -135,8 +161,9 @@ class Throttle:
                 self._failed(error)
             else:
                 self._succeeded()
-                return wait
-        return self._database.charge(charges)
+                return Attempt(math.ceil(wait), self._shared, own=charges)
+        wait = self._database.charge(charges)
+        return Attempt(math.ceil(wait), self._database, own=charges)
 
     def forgive(self, attempt: Attempt) -> None:
         """Reset the limits of a successful attempt's account or browser."""
@@ -178,7 +205,7 @@ class Throttle:
 
     def _charges(self, login: str, address: str) -> tuple[Charge, ...]:
         """Return what an attempt is charged to, in order."""
-        digest, (site, shared) = self._secret.digest, _site(address)
+        digest, (site, shared) = self._secret.digest, site_of(address)
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
         )
@@ -263,7 +290,7 @@ def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> f
     return 0.0
 
 
-def _site(address: str) -> tuple[str, bool]:
+def site_of(address: str) -> tuple[str, bool]:
     """Return the address or IPv6 /64 that is limited as one, and whether clients may share it.
 
     Clients share the loopback address of a proxy or a tunnel on this machine, and the missing

@@ -16,6 +16,7 @@ from bearerguard.server.store.connection import (
     is_storable,
     prepared_insert,
 )
+from bearerguard.server.store.people import personal_tokens
 from bearerguard.server.store.schema import (
     REMOVED,
     assertions,
@@ -23,6 +24,7 @@ from bearerguard.server.store.schema import (
     client_secrets,
     clients,
     codes,
+    device_codes,
     grants,
     registrations,
     stands,
@@ -85,8 +87,8 @@ def is_being_removed(connection: Connection, client_id: str) -> bool:
 
 
 def is_user(connection: Connection, subject: str) -> bool:
-    """Whether a user with this id has a grant or a code."""
-    for table in (grants, codes):
+    """Whether a user with this id has a grant, a code or a personal token."""
+    for table in (grants, codes, device_codes, personal_tokens):
         query = select(table.c.user_id).where(table.c.user_id == subject).limit(1)
         if connection.execute(query).first() is not None:
             return True
@@ -151,12 +153,35 @@ def keep(
         connection.execute(
             _CHANGE, {"client": client_id, "named": row["name"], "chosen": row["options"]}
         )
+    _set_origins(connection, client_id, origins)
+    return True
+
+
+def change(connection: Connection, row: ClientRow, origins: Sequence[str]) -> None:
+    """Change a client to what `row` has."""
+    lifetime = row.get("access_lifetime")
+    values: dict[str, object] = {"name": row["name"], "options": row["options"]}
+    if lifetime is not None:
+        # Never less than before: tokens of the longer lifetime may be valid still, and a revocation
+        # is kept for as long as the longest that there is.
+        known = clients.c.access_lifetime
+        values["access_lifetime"] = case((known > lifetime, known), else_=lifetime)
+    changing = update(clients).where(clients.c.client_id == row["client_id"], stands())
+    connection.execute(changing.values(**values))
+    _set_origins(connection, row["client_id"], origins)
+
+
+def remove_secrets(connection: Connection, client_id: str) -> None:
+    """Remove all secrets of a client, which has another way to authenticate."""
+    connection.execute(delete(client_secrets).where(client_secrets.c.client_id == client_id))
+
+
+def _set_origins(connection: Connection, client_id: str, origins: Sequence[str]) -> None:
     registered = set(connection.execute(_ORIGINS, {"client": client_id}).scalars())
     for origin in registered - set(origins):
         connection.execute(_REMOVE_ORIGIN, {"client": client_id, "gone": origin})
     for origin in set(origins) - registered:
         connection.execute(_ADD_ORIGIN, {"client_id": client_id, "origin": origin})
-    return True
 
 
 # Secrets

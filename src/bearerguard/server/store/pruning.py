@@ -25,14 +25,21 @@ from sqlalchemy import (
 
 from bearerguard.server.store.clients import remove as remove_client
 from bearerguard.server.store.connection import Connection, Executes
-from bearerguard.server.store.people import consents, login_attempts, sessions
+from bearerguard.server.store.people import (
+    consents,
+    login_attempts,
+    personal_tokens,
+    sessions,
+)
 from bearerguard.server.store.schema import (
     access_tokens,
     assertions,
     client_secrets,
     clients,
     codes,
+    device_codes,
     grants,
+    pushed_requests,
     refresh_tokens,
     registrations,
     revocations,
@@ -40,7 +47,8 @@ from bearerguard.server.store.schema import (
     upkeep,
 )
 
-# Seconds after its expiry for which a replayed code is still recognised.
+# Seconds after its expiry for which a replayed code is still recognised, and a device learns that
+# its code has expired.
 _CODE_MEMORY = 3600.0
 # Seconds after its expiry for which a revoked token keeps its row: the clocks of the machines
 # differ, and without its row a JWT is valid.
@@ -172,7 +180,12 @@ def removed_clients(connection: Executes, _now: float, _grace: float, most: int)
     found = _grants_with_tokens(connection, of_client, grants.c.client_id, most)
     if found is not None:
         return found
-    for key in (access_tokens.c.token_key, codes.c.digest, consents.c.user_id):
+    for key in (
+        access_tokens.c.token_key,
+        codes.c.digest,
+        device_codes.c.digest,
+        consents.c.user_id,
+    ):
         table: Table = key.table
         its_own = table.c.client_id == client_id
         keys = connection.execute(select(key).where(its_own).limit(most)).scalars()
@@ -190,8 +203,8 @@ def _remove_unused_clients(
 ) -> int:
     """Remove clients that nobody uses; look again in a day at those that still have a grant."""
     its_own = registrations.c.client_id
-    used = exists().where(grants.c.client_id == its_own) | exists().where(
-        codes.c.client_id == its_own
+    used = or_(
+        *(exists().where(table.c.client_id == its_own) for table in (grants, codes, device_codes))
     )
     chosen = its_own.in_(client_ids)
     connection.execute(
@@ -219,6 +232,12 @@ KINDS: Mapping[str, Kind] = {
     "removed clients": removed_clients,
     "codes": _rows(
         codes.c.digest, codes.c.expires_at, lambda now, _: codes.c.expires_at <= now - _CODE_MEMORY
+    ),
+    "pushed requests": _rows(pushed_requests.c.digest, pushed_requests.c.expires_at),
+    "device codes": _rows(
+        device_codes.c.digest,
+        device_codes.c.expires_at,
+        lambda now, _: device_codes.c.expires_at <= now - _CODE_MEMORY,
     ),
     "access tokens": _rows(
         access_tokens.c.token_key,
@@ -260,6 +279,7 @@ KINDS: Mapping[str, Kind] = {
     "client secrets": _rows(client_secrets.c.digest, client_secrets.c.expires_at),
     "revocations": _rows(revocations.c.position, revocations.c.expires_at),
     "sessions": _rows(sessions.c.digest, sessions.c.expires_at),
+    "personal tokens": _rows(personal_tokens.c.token_id, personal_tokens.c.expires_at),
     "login attempts": _rows(login_attempts.c.digest, login_attempts.c.whole_at),
     # After the grants and the codes: the rows of these clients are removed the next time.
     "unused clients": _slices(

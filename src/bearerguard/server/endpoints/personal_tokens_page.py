@@ -1,0 +1,196 @@
+"""The page of personal access tokens, `/oauth/account/tokens`: the user's list, and a form.
+
+A new token is in the response to the form that made it, and nowhere else: not in a URL, not in a
+cookie, and not in the response to the same form sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from bearerguard.errors import PersonalTokenError
+from bearerguard.protocol.jose.jwt import MAX_FUTURE
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
+from bearerguard.server.http.parameters import from_form
+from bearerguard.server.login.consent import ScopeLine, scope_line
+from bearerguard.server.login.csrf import FIELD
+from bearerguard.server.login.people import People
+from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.steps import see_other
+from bearerguard.server.settings import DAY, Settings
+from bearerguard.server.tokens.personal_tokens import (
+    NewPersonalToken,
+    PersonalToken,
+    PersonalTokenRegistry,
+    PersonalTokens,
+)
+
+PAGE = "/oauth/account/tokens"
+
+# The query of the link by which a user logs in again.
+_AGAIN = "sign_in=again"
+# How the names of the checkboxes begin: no scope has a space.
+_SCOPE = "scope "
+_MAX_DIGITS = 4
+# The reasons of refusals that the page has a text for.
+_OF_FORMS = frozenset({"name", "scope", "resource", "lifetime", "too_many", "repeated"})
+
+
+class PersonalTokensPage:
+    """Responds to requests to the page.
+
+    Args:
+        registry: the tokens.
+        options: the operator's.
+        people: who is signed in, and the pages.
+        settings: the server's.
+        clock: returns Unix seconds.
+        account: the path of the account page.
+    """
+
+    def __init__(
+        self,
+        registry: PersonalTokenRegistry,
+        options: PersonalTokens,
+        *,
+        people: People,
+        settings: Settings,
+        clock: Callable[[], float],
+        account: str,
+    ) -> None:
+        self._registry = registry
+        self._options = options
+        self._people = people
+        self._settings = settings
+        self._clock = clock
+        self._account = account
+        self._path = settings.base_path + PAGE
+
+    def handle(self, request: Request) -> Response:
+        """Return the response to a request."""
+        if request.method not in {"GET", "HEAD", "POST"}:
+            return self._people.wrong_method(request, PAGE, "GET", "HEAD", "POST")
+        signed_in = self._people.signed_in(request)
+        if request.method == "POST":
+            if signed_in is None:
+                return self._people.signed_out(PAGE)
+            return self._posted(request, signed_in)
+        again = urlsplit(request.url).query == _AGAIN
+        if signed_in is None or again:
+            return self._people.sign_in_for(PAGE, again=again)
+        return self._page(request, signed_in)
+
+    def _posted(self, request: Request, signed_in: SignedIn) -> Response:
+        try:
+            fields = from_form(request).values
+        except OAuthError as error:
+            return self._people.errors.show(error, PAGE, "request")
+        if not self._people.parts.csrf.holds(request, fields, signed_in.user_id):
+            unusable = invalid_request("The form is invalid or has expired", "unusable_form")
+            return self._people.errors.show(unusable, PAGE, "form")
+        if "end" in fields:
+            self._registry.end(fields["end"], user_id=signed_in.user_id)
+            return see_other(self._path)
+        return self._add(request, signed_in, fields)
+
+    def _add(self, request: Request, signed_in: SignedIn, fields: Mapping[str, str]) -> Response:
+        if not self._is_recent(signed_in):
+            return self._page(request, signed_in, fields, problem="old", status=403)
+        try:
+            made = self._registry.add_once(
+                signed_in.user_id,
+                fields.get("name", "").strip(),
+                scopes=_chosen(fields),
+                lifetime=_seconds(fields.get("days", "")),
+                resource=fields.get("for"),
+                once=fields[FIELD],
+                stands=self._people.stands,
+            )
+        except PersonalTokenError as error:
+            if error.reason not in _OF_FORMS:  # about the user, and nothing in the form
+                return self._people.signed_out(PAGE)
+            return self._page(request, signed_in, fields, problem=error.reason, status=400)
+        return self._page(request, signed_in, made=made)
+
+    def _is_recent(self, signed_in: SignedIn) -> bool:
+        """Whether the user's login is recent enough to make a token; an unknown one is not."""
+        at, now = signed_in.auth_time, self._clock()
+        return at is not None and at - MAX_FUTURE <= now <= at + self._options.max_login_age
+
+    def _page(
+        self,
+        request: Request,
+        signed_in: SignedIn,
+        fields: Mapping[str, str] | None = None,
+        *,
+        problem: str = "",
+        made: NewPersonalToken | None = None,
+        status: int = 200,
+    ) -> Response:
+        """Return the page; `fields` are those of a form with a problem."""
+        people, chosen = self._people, _chosen(fields or {})
+        max_days = int(self._options.max_lifetime // DAY)
+        given = {"max": max_days, "count": self._options.per_user}
+        resources = [each.identifier for each in self._settings.resources]
+        proof = people.parts.csrf.proof(request, signed_in.user_id)
+        first = (fields or {}).get("for", resources[0])
+        return people.parts.pages.page(
+            "personal_tokens",
+            status=status,
+            headers=proof.headers,
+            action=self._path,
+            csrf=proof.value,
+            account=self._account,
+            sign_in=f"{self._path}?{_AGAIN}",
+            tokens=[self._shown(each) for each in self._registry.list(signed_in.user_id)],
+            scopes=[
+                {"line": self._line(each), "checked": each in chosen}
+                for each in self._registry.scopes
+            ],
+            resources=[{"name": each, "checked": each == first} for each in resources]
+            if len(resources) > 1
+            else [],
+            problem=people.parts.pages.texts(f"tokens.problem.{problem}", **given)
+            if problem
+            else "",
+            is_old=not self._is_recent(signed_in),
+            is_unknown=signed_in.auth_time is None,
+            made="" if made is None else made.value,
+            name=made.token.name if made is not None else (fields or {}).get("name", ""),
+            days=(fields or {}).get("days", str(max(1, int(self._options.lifetime // DAY)))),
+            max_days=str(max_days),
+        )
+
+    def _line(self, scope: str) -> ScopeLine:
+        return scope_line(scope, self._settings, self._people.parts.pages.texts)
+
+    def _shown(self, token: PersonalToken) -> dict[str, Any]:
+        return {
+            "id": token.id,
+            "name": token.name,
+            "scopes": list(map(self._line, token.scopes)),
+            "resource": token.resource,
+            "created": _date(token.created_at),
+            "expires": _date(token.expires_at),
+            "used": "" if token.last_used_at is None else _date(token.last_used_at),
+        }
+
+
+def _chosen(fields: Mapping[str, str]) -> Sequence[str]:
+    return [name.removeprefix(_SCOPE) for name in fields if name.startswith(_SCOPE)]
+
+
+def _seconds(days: str) -> float:
+    """Return a number of days in seconds, 0 for what is none."""
+    text = days.strip()
+    usable = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    return int(text) * DAY if usable else 0.0
+
+
+def _date(at: float) -> str:
+    """Return a day as everybody reads it (ISO 8601), in UTC."""
+    return time.strftime("%Y-%m-%d", time.gmtime(at))

@@ -1,0 +1,467 @@
+"""Logins elsewhere: their start, the callback, and back-channel logout.
+
+Owns the order of the checks. The state of a login is sealed in the parameter `state`, for one
+browser, one upstream and one use; each upstream has a redirect URI of its own (RFC 9700 §4.4). Only
+then is the code redeemed, the user admitted, and a session begun. Whatever fails has a page with a
+way back, and an event with the cause.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from bearerguard.errors import ConfigurationError, IssuerUnavailable, TokenError, quoted
+from bearerguard.protocol import names
+from bearerguard.protocol.events.logout_token import Logout
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.audit import Audit
+from bearerguard.server.http import responses
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
+from bearerguard.server.http.parameters import Parameters, from_form, parse
+from bearerguard.server.login.csrf import Csrf
+from bearerguard.server.login.identities import Identities
+from bearerguard.server.login.session import Method
+from bearerguard.server.login.steps import (
+    LOGIN,
+    Demands,
+    Logins,
+    PendingRequest,
+    Proof,
+    see_other,
+)
+from bearerguard.server.login.ticket import TicketError, Tickets
+from bearerguard.server.pages import Pages
+from bearerguard.server.pages.error_pages import ErrorPages
+from bearerguard.server.secret import ServerSecret
+from bearerguard.server.store import clients as rows
+from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.database import Database
+from bearerguard.server.upstream.options import CALLBACK, Admission
+from bearerguard.server.upstream.provider import (
+    RETRY_SECONDS,
+    STATUS,
+    Asked,
+    Authenticated,
+    Outcome,
+    Provider,
+    UpstreamError,
+)
+
+START = "/oauth/login/upstream/"
+LOGOUT_TOKENS = "/oauth/backchannel_logout/"
+
+_log = logging.getLogger("bearerguard.server")
+_PURPOSE = "sign in elsewhere"
+# Seconds: time to look up a password and a second factor there.
+_LIFETIME = 1800
+# Seconds for which a used state or logout token is remembered beyond its end: clocks differ.
+_SLACK = 600
+_MAX_QUERY = 16_384
+_MAX_SHOWN = 100
+# What the errors of an upstream mean (OIDC Core §3.1.2.6); any other is invalid.
+_OUTCOMES: Mapping[str, Outcome] = {
+    names.ACCESS_DENIED: "cancelled",
+    "interaction_required": "cancelled",
+    "consent_required": "cancelled",
+    names.LOGIN_REQUIRED: "unmet",
+    "unmet_authentication_requirements": "unmet",
+    names.TEMPORARILY_UNAVAILABLE: "unavailable",
+    names.SERVER_ERROR: "unavailable",
+}
+
+
+class EndLogins(Protocol):
+    """Ends the sessions, codes and grants of logins elsewhere; see `Revocations.login`."""
+
+    def __call__(
+        self,
+        issuer: str,
+        *,
+        user_id: str | None,
+        sid: str | None,
+        reason: str,
+        first: Callable[[Connection], bool] | None = None,
+        personal: bool = False,
+    ) -> bool:
+        """End them; False if `first` was False."""
+        ...
+
+
+class UpstreamEndpoint:
+    """Handles the paths of logins elsewhere.
+
+    Args:
+        issuer: the server's URL.
+        providers: where users can sign in.
+        pages: renders the pages.
+        errors: shows and reports errors.
+        csrf: protects the forms, and names the browsers.
+        tickets: seals the state of logins.
+        logins: goes on after a login.
+        identities: finds and makes the accounts.
+        database: records what was used.
+        secret: keys the digests of what was used.
+        audit: receives the events.
+        places: how many requests may wait for upstreams at once.
+        end_logins: ends what began by a login elsewhere.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        providers: Sequence[Provider],
+        *,
+        pages: Pages,
+        errors: ErrorPages,
+        csrf: Csrf,
+        tickets: Tickets,
+        logins: Logins,
+        identities: Identities,
+        database: Database,
+        secret: ServerSecret,
+        audit: Audit,
+        clock: Callable[[], float],
+        places: int,
+        end_logins: EndLogins,
+    ) -> None:
+        self._issuer = issuer.rstrip("/")
+        self._base = urlsplit(issuer).path.rstrip("/")
+        self.providers: dict[str, Provider] = {each.key: each for each in providers}
+        self._pages = pages
+        self._errors = errors
+        self._csrf = csrf
+        self._tickets = tickets
+        self._logins = logins
+        self._identities = identities
+        self._database = database
+        self._secret = secret
+        self._audit = audit
+        self._clock = clock
+        self._places = threading.BoundedSemaphore(places)
+        self._end_logins = end_logins
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths for people, relative to the issuer's path."""
+        return frozenset(place + key for key in self.providers for place in (START, CALLBACK))
+
+    @property
+    def logout_paths(self) -> frozenset[str]:
+        """The paths for logout tokens, relative to the issuer's path."""
+        return frozenset(LOGOUT_TOKENS + key for key in self.providers)
+
+    @property
+    def offers(self) -> list[dict[str, str]]:
+        """What the login page offers: the name of each upstream, and where its form is posted."""
+        return [
+            {"name": each.name, "action": self._base + START + each.key}
+            for each in self.providers.values()
+        ]
+
+    def handle(self, request: Request) -> Response:
+        """Return the response to a request to one of `paths`."""
+        path = urlsplit(request.url).path.removeprefix(self._base)
+        is_callback = path.startswith(CALLBACK)
+        provider = self.providers[path.removeprefix(CALLBACK if is_callback else START)]
+        if is_callback:
+            if request.method != "GET":  # HEAD would use up the login
+                return self._errors.show(
+                    OAuthError(
+                        names.INVALID_REQUEST,
+                        "The method is not allowed here",
+                        reason="wrong_method",
+                        status=405,
+                        headers=(("Allow", "GET"),),
+                        method=request.method,
+                    ),
+                    path,
+                    "method",
+                )
+            return self._returned(request, provider)
+        if request.method != "POST":
+            return see_other(self._base + LOGIN)
+        return self._chosen(request, provider)
+
+    def start(self, request: Request, provider: Provider, pending: PendingRequest) -> Response:
+        """Return the redirect to an upstream."""
+        browser, cookies = self._csrf.browser(request)
+        asked = self._asked(
+            provider, pending.demands, secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        )
+        content = {
+            "id": secrets.token_urlsafe(16),
+            "key": provider.key,
+            "nonce": asked.nonce,
+            "verifier": asked.verifier,
+            "request": [
+                pending.path,
+                pending.query,
+                pending.client_name,
+                pending.redirect_uri,
+                pending.again,
+            ],
+            "demands": [asked.prompt, asked.max_age, list(asked.acr_values)],
+        }
+        state = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=browser)
+        try:
+            # A place only for what waits: a storm of logins must not turn users away here.
+            with nullcontext() if provider.is_ready else self._place():
+                url = provider.authorization_url(asked, state)
+        except UpstreamError as error:
+            return self._failed(provider, pending, error)
+        return see_other(url, *cookies)
+
+    def log_out(self, request: Request) -> Response:
+        """Return the response to a logout token (OpenID Connect Back-Channel Logout 1.0 §2.5)."""
+        responses.check_method(request, "POST")
+        provider = self.providers[urlsplit(request.url).path.rpartition("/")[2]]
+        token = from_form(request).required("logout_token")
+        try:
+            with self._place():
+                logout = provider.logout(token)
+            is_new = self._end_logins(
+                provider.issuer,
+                user_id=self._user_of(provider, logout),
+                sid=logout.session,
+                reason="upstream_logout",
+                first=lambda connection: self._use(
+                    connection,
+                    f"logout {provider.issuer} {logout.token_id}",
+                    min(logout.expires_at, self._clock() + 86_400) + _SLACK,
+                ),
+            )
+            if not is_new:
+                raise OAuthError(
+                    names.INVALID_REQUEST,
+                    "The logout token was used before",
+                    reason="used_logout_token",
+                    event="upstream_logout_failed",
+                    upstream=provider.key,
+                )
+        except TokenError as error:
+            raise OAuthError(
+                names.INVALID_REQUEST,
+                "The logout token is not valid",
+                reason=error.reason.code,
+                event="upstream_logout_failed",
+                upstream=provider.key,
+                cause=error.remedy,
+            ) from error
+        except (IssuerUnavailable, UpstreamError) as error:
+            raise OAuthError(
+                names.TEMPORARILY_UNAVAILABLE,
+                "The logout cannot be done at the moment",
+                status=503,
+                headers=((names.RETRY_AFTER, str(RETRY_SECONDS)),),
+                event="upstream_logout_failed",
+                upstream=provider.key,
+                cause=str(error),
+            ) from error
+        self._audit.emit("upstream_logout", upstream=provider.key)
+        return responses.empty(200)
+
+    def close(self) -> None:
+        """Close the connections of the upstreams."""
+        for each in self.providers.values():
+            each.close()
+
+    def _user_of(self, provider: Provider, logout: Logout) -> str | None:
+        """Return the user whom a logout token names, None if it names a session alone."""
+        if logout.subject is None:
+            return None
+        # Nobody's id is empty: a subject without an account here ends nothing.
+        return self._identities.user_id(provider.issuer, logout.subject) or ""
+
+    def _chosen(self, request: Request, provider: Provider) -> Response:
+        """Return the response to the form of an upstream's button."""
+        try:
+            fields = from_form(request).values
+        except OAuthError as error:
+            return self._errors.show(error, START + provider.key, "request")
+        pending = self._logins.pending(fields.get("request", ""))
+        if pending is None:
+            unusable = invalid_request("The link is invalid or has expired", "unusable_login_link")
+            return self._errors.show(unusable, START + provider.key, "login_link")
+        if not self._csrf.holds(request, fields):
+            stale = UpstreamError("stale", "unusable_form", "the form is another browser's or old")
+            return self._failed(provider, pending, stale)
+        return self.start(request, provider, pending)
+
+    def _returned(self, request: Request, provider: Provider) -> Response:
+        """Return the response to an upstream's response."""
+        pending = PendingRequest()
+        try:
+            parameters = _parameters(request)
+            # First: a login that finds no place can be tried again by reloading the page.
+            with self._place():
+                pending, asked = self._begun(request, provider, parameters)
+                found = provider.authenticate(_code(parameters), parameters.get("iss"), asked)
+            return self._admitted(request, provider, pending, found)
+        except UpstreamError as error:
+            return self._failed(provider, pending, error)
+
+    def _begun(
+        self, request: Request, provider: Provider, parameters: Parameters
+    ) -> tuple[PendingRequest, Asked]:
+        """Return the login that a response belongs to, and use it up; raises `UpstreamError`."""
+        browser = self._csrf.known_browser(request)
+        try:
+            content = self._tickets.open(
+                _PURPOSE, parameters.get("state") or "", holder=browser or ""
+            )
+        except TicketError as error:
+            raise UpstreamError("stale", "unusable_state", str(error)) from None
+        if browser is None or content["key"] != provider.key:
+            # Another upstream sent its user here (RFC 9700 §4.4).
+            raise UpstreamError(
+                "stale", "state_of_another_upstream", f"it was begun at {quoted(content['key'])}"
+            )
+        with self._database.write(concurrent=True) as connection:
+            end = self._clock() + _LIFETIME + _SLACK
+            if not self._use(connection, f"state {content['id']}", end):
+                raise UpstreamError("stale", "used_state", "the response came before")
+        path, query, client_name, redirect_uri, again = content["request"]
+        prompt, max_age, acr_values = content["demands"]
+        demands = Demands(prompt, max_age, tuple(acr_values))
+        pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
+        asked = self._asked(provider, demands, content["nonce"], content["verifier"])
+        return pending, asked
+
+    def _admitted(
+        self,
+        request: Request,
+        provider: Provider,
+        pending: PendingRequest,
+        found: Authenticated,
+    ) -> Response:
+        """Return the response to whoever has logged in elsewhere; raises `UpstreamError`."""
+        identity = found.identity
+        admission = self._admission(provider, found)
+        if admission is None:
+            user_id = self._identities.user_id(identity.issuer, identity.subject)
+            if user_id is not None:
+                # Who has left the group keeps nothing.
+                self._end_logins(
+                    identity.issuer,
+                    user_id=user_id,
+                    sid=None,
+                    reason="upstream_refused",
+                    personal=True,
+                )
+            raise _refused("not_admitted", user_id)
+        user_id = self._identities.signed_in(identity, admission)
+        if user_id is None:
+            user_id = self._identities.user_id(identity.issuer, identity.subject)
+            raise _refused("user_disabled", user_id)
+        # A login of unknown age is never taken for a recent one.
+        method = Method(found.acr, found.amr, identity.issuer, found.session, found.auth_time)
+        response = self._logins.proved(
+            request, pending, Proof(user_id, method), upstream=provider.key
+        )
+        if response is None:  # disabled meanwhile
+            raise _refused("user_disabled", user_id)
+        return response
+
+    def _admission(self, provider: Provider, found: Authenticated) -> Admission | None:
+        try:
+            return provider.admission(found.identity)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            # The operator's function has failed: neither may the user in, nor is it the user's
+            # fault. The traceback is for the operator.
+            _log.exception("admit= of the upstream %s raised", provider.key)
+            raise UpstreamError("unavailable", "admit_raised", type(error).__name__) from error
+
+    def _asked(self, provider: Provider, demands: Demands, nonce: str, verifier: str) -> Asked:
+        return Asked(
+            f"{self._issuer}{CALLBACK}{provider.key}",
+            nonce,
+            verifier,
+            demands.prompt,
+            demands.max_age,
+            demands.acr_values,
+        )
+
+    def _use(self, connection: Connection, name: str, until: float) -> bool:
+        return rows.use_assertion(connection, self._secret.digests("upstream login", name), until)
+
+    @contextmanager
+    def _place(self) -> Generator[None]:
+        """Take one of the places; raises `UpstreamError` if a slow upstream has them all."""
+        if not self._places.acquire(blocking=False):
+            raise UpstreamError("busy", "no_place", "too many requests wait for upstreams")
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _failed(
+        self, provider: Provider, pending: PendingRequest, error: UpstreamError
+    ) -> Response:
+        """Report why a login failed, and return its page."""
+        if isinstance(error, _Refused):
+            self._audit.emit(
+                "upstream_login_refused",
+                upstream=provider.key,
+                user_id=error.user_id,
+                reason=error.reason,
+            )
+        else:
+            self._audit.emit(
+                "upstream_login_failed",
+                upstream=provider.key,
+                reason=error.reason,
+                cause=error.cause or None,
+            )
+        status = STATUS[error.outcome]
+        waiting = (("Retry-After", str(RETRY_SECONDS)),) if status == 503 else ()  # noqa: PLR2004 - Unavailable
+        return self._pages.page(
+            "upstream",
+            status=status,
+            headers=waiting,
+            text=self._pages.texts(f"upstream.{error.outcome}", upstream=provider.name),
+            again=self._base + LOGIN if pending.is_empty else self._logins.location(pending),
+        )
+
+
+class _Refused(UpstreamError):
+    """A user may not sign in here."""
+
+    def __init__(self, reason: str, user_id: str | None) -> None:
+        super().__init__("refused", reason)
+        self.user_id = user_id
+
+
+def _refused(reason: str, user_id: str | None) -> UpstreamError:
+    return _Refused(reason, user_id)
+
+
+def _parameters(request: Request) -> Parameters:
+    query = urlsplit(request.url).query
+    try:
+        if len(query) > _MAX_QUERY:
+            raise UpstreamError("stale", "too_large", "the response is too long")
+        parameters = parse(query.encode("ascii", "replace"))
+        parameters.check()
+    except OAuthError as error:
+        raise UpstreamError("stale", error.reason, error.description) from error
+    return parameters
+
+
+def _code(parameters: Parameters) -> str:
+    """Return the code of a response; raises `UpstreamError` for an error response."""
+    error = parameters.get("error")
+    if error is not None:
+        outcome = _OUTCOMES.get(error, "invalid")
+        raise UpstreamError(outcome, "upstream_error", f"its error is {quoted(error[:_MAX_SHOWN])}")
+    code = parameters.get("code")
+    if code is None:
+        raise UpstreamError("invalid", "no_code", "the response has no code")
+    return code
