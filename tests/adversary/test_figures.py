@@ -197,9 +197,11 @@ def test_JWT_18_a_field_of_many_megabytes_is_refused_at_once(name: str, megabyte
         status, spent = anyio.run(measured)
         quickest = min([spent, *(anyio.run(measured)[1] for _ in range(2))])
         text = field.decode("latin-1")  # as a server has it
-        began = time.thread_time()
-        other = adapters.wsgi(text)
-        in_wsgi = time.thread_time() - began
+        in_wsgi = float("inf")
+        for _ in range(3):
+            began = time.thread_time()
+            other = adapters.wsgi(text)
+            in_wsgi = min(in_wsgi, time.thread_time() - began)
     print(
         f"{megabytes} MB, {name}: {status}, {quickest * 1e3:.2f} ms of CPU in ASGI,"
         f" {in_wsgi * 1e3:.2f} ms in WSGI"

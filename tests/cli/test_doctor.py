@@ -222,7 +222,7 @@ def test_an_issuer_that_hangs_is_left_after_two_timeouts(local):
     local.delay = 30
     began = time.monotonic()
     doctor(local.url, "--timeout", "0.3", code=75)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < local.delay
 
 
 def test_a_slow_issuer_is_noted(local):

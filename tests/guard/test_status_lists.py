@@ -238,7 +238,7 @@ def test_a_list_in_use_is_refreshed_ahead_by_the_thread() -> None:
         issuer.status_list[7] = 1
         began = time.monotonic()
         while code(guard, sent) == "valid":
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 10, "the change was never noticed"
             time.sleep(0.01)
         print(f"revoked in the list, refused after {time.monotonic() - began:.2f} s (ttl 1.2 s)")
 
@@ -506,17 +506,22 @@ def _slow(_request: Request) -> Response:
 def test_TSL_01_a_server_that_is_broken_is_503(
     response: Callable[[Request], Response | None], said: str
 ) -> None:
-    issuer = LocalIssuer(algorithm="ES256")
-    with serving(response) as url, HttpTransportOf(0.5) as transport:
+    issuer, asked = LocalIssuer(algorithm="ES256"), list[Request]()
+
+    def counted(request: Request) -> Response | None:
+        asked.append(request)
+        return response(request)
+
+    with serving(counted) as url, HttpTransportOf(0.5) as transport:
         issuer.url = url
         uri = f"{url}{PATH}"
         trusted = issuer.issuer(keys=issuer.jwks(), status_lists=[uri])
         events: list[Event] = []
         with Guard(trusted, transport=transport, on_event=events.append) as guard:
-            began = time.monotonic()
             assert code(guard, token(issuer)) == "status_unavailable"
-            assert code(guard, token(issuer)) == "status_unavailable"  # answered at once
-            assert time.monotonic() - began < 1.5
+            before = len(asked)
+            assert code(guard, token(issuer)) == "status_unavailable"
+            assert len(asked) == before > 0, "the second was not answered at once"
     assert said in events[0].detail
     assert uri in events[0].detail
 
