@@ -214,7 +214,7 @@ ENDS: dict[str, Callable[[Harness, Tool], object]] = {
 
 @ENGINES
 @pytest.mark.parametrize("end", ENDS)
-def test_what_ends_a_clients_access_ends_the_tokens_that_it_made_and_no_other(
+def test_GRANT_01_what_ends_a_clients_access_ends_the_tokens_that_it_made_and_no_other(
     harness: Harness, end: str
 ) -> None:
     tool, other = Tool(harness), Tool(harness)
@@ -292,7 +292,7 @@ def test_the_page_of_tokens_says_which_app_made_one(harness: Harness) -> None:
 # Ending all
 
 
-def test_ending_all_apps_keeps_the_tokens_that_were_made_by_hand_and_says_so(
+def test_GRANT_01_ending_all_apps_keeps_the_tokens_that_were_made_by_hand_and_says_so(
     harness: Harness,
 ) -> None:
     by_hand, made_by_tool = add(harness).value, Tool(harness).make()
