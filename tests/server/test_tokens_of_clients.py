@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import argon2
@@ -26,7 +26,6 @@ from tests.server.test_personal_tokens import (
     add,
     ask,
     form,
-    guarded,
     made,
     managing,
     passes,
@@ -40,6 +39,23 @@ REGISTER = "/oauth/register"
 @pytest.fixture
 def harness(make: Make) -> Harness:
     return made(make)
+
+
+Guarded = Callable[[Harness], Guard]
+
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded]:
+    """What makes guards beside the server; their threads end with the test."""
+    guards: list[Guard] = []
+
+    def make(harness: Harness) -> Guard:
+        guards.append(Guard(harness.server.issuer(), clock=harness.clock))
+        return guards[-1]
+
+    yield make
+    for each in guards:
+        each.close()
 
 
 class Tool:
@@ -215,7 +231,7 @@ ENDS: dict[str, Callable[[Harness, Tool], object]] = {
 @ENGINES
 @pytest.mark.parametrize("end", ENDS)
 def test_GRANT_01_what_ends_a_clients_access_ends_the_tokens_that_it_made_and_no_other(
-    harness: Harness, end: str
+    harness: Harness, guarded: Guarded, end: str
 ) -> None:
     tool, other = Tool(harness), Tool(harness)
     value, of_other, by_hand = tool.make(), other.make(), add(harness).value
@@ -236,7 +252,7 @@ def test_GRANT_01_what_ends_a_clients_access_ends_the_tokens_that_it_made_and_no
 
 
 def test_the_tokens_of_a_client_end_though_its_grant_has_expired_long_ago(
-    harness: Harness,
+    harness: Harness, guarded: Guarded
 ) -> None:
     tool = Tool(harness)
     value, by_hand = tool.make(expires_in=300 * DAY), add(harness, lifetime=300 * DAY).value
@@ -293,7 +309,7 @@ def test_the_page_of_tokens_says_which_app_made_one(harness: Harness) -> None:
 
 
 def test_GRANT_01_ending_all_apps_keeps_the_tokens_that_were_made_by_hand_and_says_so(
-    harness: Harness,
+    harness: Harness, guarded: Guarded
 ) -> None:
     by_hand, made_by_tool = add(harness).value, Tool(harness).make()
     guard = guarded(harness)
@@ -329,7 +345,7 @@ def test_a_new_password_keeps_the_tokens_and_the_page_says_so(make: Make) -> Non
     assert harness.server.introspect(new.value)["active"]
 
 
-def test_a_deleted_user_leaves_no_token_of_either_kind(make: Make) -> None:
+def test_a_deleted_user_leaves_no_token_of_either_kind(make: Make, guarded: Guarded) -> None:
     harness = made(make)
     account = harness.server.users.add("grace", PASSWORD, name="Grace")
     values = [add(harness, account.user_id).value, Tool(harness, account.user_id).make()]
@@ -352,7 +368,7 @@ def kept(guard: Guard) -> list[float]:
 
 @pytest.mark.parametrize("what", ["token", "grant", "user", "client", "personal token"])
 def test_a_guard_beside_the_server_keeps_no_revocation_longer_than_the_server_does(
-    harness: Harness, what: str
+    harness: Harness, guarded: Guarded, what: str
 ) -> None:
     """Though personal tokens live for a year, which the guard must take into account."""
     tool = Tool(harness)
