@@ -44,6 +44,7 @@ from bearerguard.server import (
     Lifetimes,
     PeopleOptions,
     PersonalTokens,
+    Registration,
     Resource,
     Scope,
     SigningKeys,
@@ -506,6 +507,16 @@ MISTAKES: dict[str, Mistake] = {
             personal_tokens=PersonalTokens(scopes=["manage"], api_scope="manage"),
         ),
         "PersonalTokens(scopes=)",
+        "leave out 'manage'",
+    ),
+    "personal tokens by clients that nobody registered": Mistake(
+        lambda path: server(
+            path,
+            scopes={"read": "Read", "manage": "Manage"},
+            registration=Registration(scopes=["manage"]),
+            personal_tokens=PersonalTokens(api_scope="manage"),
+        ),
+        "registration=",
         "leave out 'manage'",
     ),
     "personal tokens for years": Mistake(

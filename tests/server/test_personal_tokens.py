@@ -380,6 +380,7 @@ def test_no_client_revokes_it_and_no_client_exchanges_it(harness: Harness) -> No
         ({"scopes": [MANAGE]}, "scope"),
         ({"lifetime": 0}, "lifetime"),
         ({"lifetime": -1}, "lifetime"),
+        ({"lifetime": 59}, "lifetime"),
         ({"lifetime": 366 * DAY}, "lifetime"),
         ({"lifetime": float("nan")}, "lifetime"),
         ({"lifetime": True}, "lifetime"),
@@ -434,6 +435,7 @@ def test_a_user_has_so_many_tokens_at_most(make: Make) -> None:
         ({"api_scope": "a b"}, {}, "PersonalTokens(api_scope=)"),
         ({"api_scope": "admin"}, {}, "the server has no scope 'admin'"),
         ({"lifetime": 0}, {}, "PersonalTokens(lifetime=)"),
+        ({"lifetime": 59}, {}, "pass 60 seconds at least"),
         ({"lifetime": 2 * DAY, "max_lifetime": DAY}, {}, "not be longer than max_lifetime="),
         ({"max_lifetime": 400 * DAY}, {}, "from a day to a year"),
         ({"per_user": 0}, {}, "PersonalTokens(per_user=)"),
@@ -489,8 +491,9 @@ def over_http(harness: Harness, kind: str) -> Callable[..., int]:
 def managing(harness: Harness, user: str = "ada", **fields: Any) -> str:
     """Return an access token with which a client manages the tokens of a user."""
     harness.user = User(user, user.title(), harness.clock() - 10)
-    client = harness.add(f"CLI of {user}", scopes=[MANAGE, "read"])
-    token: str = harness.tokens(client, scope=MANAGE, **fields)["access_token"]
+    client = harness.add(f"CLI of {user}", scopes=[MANAGE, "read", "write"])
+    fields = {"scope": f"{MANAGE} read write", **fields}
+    token: str = harness.tokens(client, **fields)["access_token"]
     return token
 
 
@@ -514,6 +517,7 @@ def test_GRANT_01_by_api_a_user_makes_lists_and_ends_tokens(harness: Harness) ->
     assert listed[0] == {
         "id": listed[0]["id"],
         "name": "Backup",
+        "client_id": listed[0]["client_id"],
         "scope": "read write",
         "resource": ISSUER,
         "created_at": int(harness.clock()),
@@ -612,6 +616,7 @@ def test_the_access_token_of_a_disabled_user_is_refused(make: Make) -> None:
         ({"name": 1, "scope": "read"}, "invalid_request"),
         ({"name": "x", "scope": "read", "expires_in": "1"}, "invalid_request"),
         ({"name": "x", "scope": "read", "expires_in": 10**12}, "invalid_request"),
+        ({"name": "x", "scope": "read", "expires_in": 59}, "invalid_request"),
         ({"name": "x", "scope": "read", "resource": 1}, "invalid_request"),
         ({"name": "x", "scope": "read", "resource": "https://x.example"}, "invalid_target"),
     ],

@@ -52,7 +52,7 @@ def store(make_store: MakeStore, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def database(store: Store) -> Generator[Database]:
-    """A database; on PostgreSQL, with many rows and the statistics that its planner goes by."""
+    """A database with a client; on PostgreSQL, many rows and the statistics of its planner."""
     made = Database(store.url, connections=2)
     migrate(made)
     if store.engine_name == "postgresql":
@@ -65,6 +65,9 @@ def database(store: Store) -> Generator[Database]:
                     f" FROM generate_series(1, {ROWS}) AS n"
                 )
         store.run("ANALYZE")
+    else:
+        with made.write() as connection:
+            clients.add(connection, **CHANGED)
     yield made
     made.close()
 
@@ -182,6 +185,10 @@ OTHERS: dict[str, Callable[[Connection], object]] = {
     "change client": lambda c: clients.change(c, CHANGED, ["https://a.example"]),
     "remove secrets": lambda c: clients.remove_secrets(c, KEY),
     "end personal tokens": lambda c: personal_tokens.end_all(c, KEY),
+    "end those of clients": lambda c: personal_tokens.end_of_clients(c, KEY),
+    "end those of a client": lambda c: personal_tokens.end_of_clients(c, KEY, KEY),
+    "end those of grants": lambda c: personal_tokens.end_of_grants(c, KEY, [KEY]),
+    "end a client's": lambda c: personal_tokens.end_of_client(c, KEY, 50),
     "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
     "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
     "take task": lambda c: pruning.take_task(c, 1.0, 30.0),

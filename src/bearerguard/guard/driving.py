@@ -22,7 +22,10 @@ class LocalTransport(Transport, Protocol):
         ...
 
     def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
-        """Call `revoke` after each change with the revocations, as arguments of `Guard.revoke`."""
+        """Call `revoke` after each change with the revocations, as arguments of `Guard.revoke`.
+
+        Each has `expires_at` besides: until when the server's log has it, in Unix seconds.
+        """
         ...
 
     def publish(

@@ -92,7 +92,8 @@ class ManagedServer:
     ) -> int:
         """Revoke all grants of a user, to one client or to all; return how many.
 
-        Those to all include the user's personal access tokens.
+        The personal access tokens that those clients made for the user end, and count, too; with
+        the grants to all, every personal access token of the user.
 
         Args:
             login: the user's login name.

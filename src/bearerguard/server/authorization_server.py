@@ -182,6 +182,7 @@ class AuthorizationServer(ManagedServer):
             require_par=require_par,
             mutual_tls=mutual_tls,
             insecure_allow_http=insecure_allow_http,
+            api_scope=None if personal_tokens is None else personal_tokens.api_scope,
         )
         trusted = check_trusted_issuers(trusted_issuers)
         verifier: AssertionVerifier | None = None

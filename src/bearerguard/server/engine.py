@@ -388,7 +388,6 @@ class Engine:
             options,
             people=self.people,
             settings=settings,
-            clock=self._clock,
             account=base + ACCOUNT,
         )
         endpoints = {base + PAGE: self._for_people("personal_tokens", page.handle)}
@@ -396,10 +395,12 @@ class Engine:
             api = PersonalTokensApi(
                 registry,
                 options.api_scope,
+                max_login_age=options.max_login_age,
                 access=access,
                 proofs=proofs,
                 settings=settings,
                 database=self.database,
+                throttle=self.people.throttle,
                 stands=self.people.stands,
             )
             endpoints[base + API] = Endpoint("personal_tokens_api", api.handle)
@@ -561,10 +562,17 @@ class Engine:
             user_id = self.people.accounts.get(login).user_id
         return self.end_user(str(user_id), client_id)
 
-    def end_user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
-        """Revoke all grants of a user, to one client or to all; return how many."""
+    def end_user(
+        self,
+        user_id: str,
+        client_id: str | None = None,
+        *,
+        reason: str = "asked",
+        personal: bool = True,
+    ) -> int:
+        """Revoke all grants of a user, to one client or to all; see `Revocations.user`."""
         self.people.forget(user_id, client_id)
-        return self.revocations.user(user_id, client_id, reason=reason)
+        return self.revocations.user(user_id, client_id, reason=reason, personal=personal)
 
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path

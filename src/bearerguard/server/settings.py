@@ -215,6 +215,8 @@ class Settings:
     dpop_nonces: bool = False
     mutual_tls: MutualTls | None = None
     require_par: bool = False
+    # `PersonalTokens(api_scope=)`: whoever has it makes tokens that live for a year.
+    api_scope: str | None = None
     # True if the resources and grants are known to other processes only: a command has no options.
     any_resource: bool = False
 
@@ -276,7 +278,8 @@ class Settings:
     def scopes_of_strangers(self, option: str, chosen: Sequence[str] | None) -> tuple[str, ...]:
         """Return the scopes that clients may have that no operator registered.
 
-        `chosen` are those of the option. Raises `ConfigurationError` if there are none.
+        `chosen` are those of the option. The scope of the API of personal tokens is none of them.
+        Raises `ConfigurationError` if there are none.
         """
         known = self.scopes
         if known is None and chosen is None:
@@ -291,7 +294,12 @@ class Settings:
                 f"{option}: the server has no scope {quoted(unknown[0])}: add it to"
                 f" AuthorizationServer(scopes=), or choose from {list(known or ())}"
             )
-        return names
+        if chosen is not None and self.api_scope in names:
+            raise ConfigurationError(
+                f"{option}: leave out {quoted(self.api_scope)}, which is"
+                " PersonalTokens(api_scope=): register the clients that make personal tokens"
+            )
+        return tuple(name for name in names if name != self.api_scope)
 
     def describe(self, name: str) -> str:
         """Return the description of a scope, or its name."""
@@ -301,7 +309,7 @@ class Settings:
     def is_powerful(self, name: str) -> bool:
         """Whether the consent page marks a scope."""
         found = (self.scopes or {}).get(name)
-        return isinstance(found, Scope) and found.powerful
+        return name == self.api_scope or (isinstance(found, Scope) and found.powerful)
 
     def _check_issuer(self) -> None:
         url: object = self.issuer

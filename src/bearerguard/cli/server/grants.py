@@ -75,7 +75,9 @@ def revoke(
 ) -> None:
     """Revoke grants with all their tokens, and forget the consent.
 
-    With --client alone, the tokens end, too, that the client has for itself. It stays registered.
+    The personal access tokens that a client made by a grant end with it; with --user alone, all
+    of the user's. With --client alone, the tokens end, too, that the client has for itself. It
+    stays registered.
     """
     with output.endings(json=json):
         by_user = user is not None or user_id is not None

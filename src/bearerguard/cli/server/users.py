@@ -146,7 +146,7 @@ def tokens(
         output.as_json(found)
         return
     output.table(
-        ["id", "name", "scopes", "resource", "made", "expires", "last used"],
+        ["id", "name", "made by", "scopes", "resource", "made", "expires", "last used"],
         [list(each.values()) for each in found],
         "The user has no personal tokens.",
     )
@@ -156,6 +156,7 @@ def _token(token: PersonalToken) -> dict[str, Any]:
     return {
         "id": token.id,
         "name": token.name,
+        "client_id": token.client_id,
         "scopes": list(token.scopes),
         "resource": token.resource,
         "created_at": output.moment(token.created_at),

@@ -66,7 +66,9 @@ class AccessPage:
 
 
 class _EndUser(Protocol):
-    def __call__(self, user_id: str, client_id: str | None = None) -> int: ...
+    def __call__(
+        self, user_id: str, client_id: str | None = None, *, personal: bool = True
+    ) -> int: ...
 
 
 class Access:
@@ -77,7 +79,7 @@ class Access:
         clients: the registered clients.
         revocations: revokes grants.
         end_user: revokes the grants of a user, to one client or to all, and forgets the consent;
-            returns how many.
+            those to all with the `personal` access tokens that no client made; returns how many.
         forget: forgets the consent of a user to a client.
         user_id: returns the id of the user with a login name; raises `AccountError`.
         clock: returns Unix seconds.
@@ -178,8 +180,8 @@ class Access:
             self._end_user(user_id, client_id)
 
     def end_all(self, user_id: str) -> None:
-        """End all that a user has allowed any client."""
-        self._end_user(user_id)
+        """End all that a user has allowed any client; tokens that the user made stay valid."""
+        self._end_user(user_id, personal=False)
 
     def end_one(self, user_id: str, grant_id: str) -> None:
         """End a grant of this user; nothing happens if it has ended, or is another user's."""

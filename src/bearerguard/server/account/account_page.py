@@ -67,7 +67,9 @@ class AccountPage:
         self._clock = clock
         self._here = self._parts.base + ACCOUNT
         self._password = PasswordPage(
-            self._parts, self._here, then=lambda user_id: self._done(user_id, "password")
+            self._parts,
+            self._here,
+            then=lambda user_id: self._done(user_id, self._but_tokens("password")),
         )
         self._actions: Mapping[str, Callable[[Request, str, str], tuple[str, str]]] = {
             "end": self._end,
@@ -125,7 +127,7 @@ class AccountPage:
 
     def _end_all(self, _: Request, user_id: str, __: str) -> tuple[str, str]:
         self._access.end_all(user_id)
-        return "all", ""
+        return self._but_tokens("all"), ""
 
     def _sign_out(self, _: Request, user_id: str, session_id: str) -> tuple[str, str]:
         self._report(user_id, self._parts.sessions.end_one(user_id, session_id))
@@ -142,6 +144,10 @@ class AccountPage:
             )
 
     # What the page says and shows
+
+    def _but_tokens(self, done: str) -> str:
+        """Return the text about what ends no personal access tokens, where there are some."""
+        return f"{done}_but_tokens" if self._tokens else done
 
     def _done(self, user_id: str, done: str, client: str = "") -> str:
         """Return the URL of the page that says what was done."""

@@ -387,12 +387,12 @@ class ClientRegistry:
         with self._database.write() as connection:
             # Before the removal: its tokens may be the ones that live longest.
             longest = key_rows.longest_access_lifetime(connection)
-            self._revocations.note(connection, [revoked], self._clock())
+            batch = self._revocations.note(connection, [revoked], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
         self._cache.forget()
         self._audit.emit("client_removed", client_id=client_id)
-        self._revocations.announce(revoked)
+        self._revocations.announce(batch)
         self._finish_removals()
         # A request that had authenticated the client before may have signed a JWT in the meantime.
         with self._database.write(concurrent=True) as connection:

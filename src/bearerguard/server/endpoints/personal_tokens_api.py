@@ -1,11 +1,14 @@
 """The API of personal access tokens, `/oauth/account/api/tokens`: JSON, with an access token.
 
 The access token is one that the user has allowed a client to have, with the scope that the operator
-chose. A personal access token is none: it can make no other one, and end none.
+chose. A personal access token is none: it can make no other one, and end none. What a client makes
+has no more power than its access token, and ends with its access.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,13 +21,20 @@ from bearerguard.protocol.jose import strict_json
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, described, invalid_request
+from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
+from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
 from bearerguard.server.tokens.dpop import TokenRequestProofs
-from bearerguard.server.tokens.personal_tokens import PersonalToken, PersonalTokenRegistry
+from bearerguard.server.tokens.personal_tokens import (
+    PER_MAKER,
+    Maker,
+    PersonalToken,
+    PersonalTokenRegistry,
+)
 
 API = "/oauth/account/api/tokens"
 
@@ -38,10 +48,12 @@ class PersonalTokensApi:
     Args:
         registry: the tokens.
         api_scope: the scope that an access token needs.
+        max_login_age: seconds since the login within which a token is made.
         access: finds access tokens.
         proofs: checks the proofs of tokens that are bound to a key.
         settings: the server's.
-        database: says which users are disabled.
+        database: says which users are disabled, and which grants are revoked.
+        throttle: counts the tokens that are made.
         stands: returns whether a user may still act.
     """
 
@@ -50,17 +62,22 @@ class PersonalTokensApi:
         registry: PersonalTokenRegistry,
         api_scope: str,
         *,
+        max_login_age: float,
         access: AccessTokens,
         proofs: TokenRequestProofs,
         settings: Settings,
         database: Database,
+        throttle: Throttle,
         stands: Callable[[Connection, str], bool],
     ) -> None:
         self._registry = registry
         self._api_scope = api_scope
+        self._max_age = math.ceil(max_login_age)
         self._access = access
         self._proofs = proofs
+        self._settings = settings
         self._database = database
+        self._throttle = throttle
         self._stands = stands
         parts = urlsplit(settings.issuer)
         self._origin = f"{parts.scheme}://{parts.netloc}"
@@ -71,25 +88,28 @@ class PersonalTokensApi:
     def handle(self, request: Request) -> Response:
         """Return the response about all tokens: their list, or a new one; raises `OAuthError`."""
         responses.check_method(request, "GET", "HEAD", "POST")
-        user_id = self._user(request)
+        found = self._found(request)
         if request.method == "POST":
-            return self._add(request, user_id)
-        listed = self._registry.list(user_id)
+            return self._add(request, found)
+        listed = self._registry.list(found.claims["sub"])
         return responses.private({"tokens": [_members(each) for each in listed]})
 
     def handle_one(self, request: Request) -> Response:
         """Return the response about one token, which a DELETE ends; raises `OAuthError`."""
         responses.check_method(request, "DELETE")
-        user_id = self._user(request)
+        user_id = self._found(request).claims["sub"]
         token_id = urlsplit(request.url).path.rpartition("/")[2]
         # Another user's is as unknown as any other.
         if not self._registry.end(token_id, user_id=user_id):
             return responses.not_found()
         return responses.empty(204)
 
-    def _add(self, request: Request, user_id: str) -> Response:
+    def _add(self, request: Request, found: FoundAccessToken) -> Response:
+        user_id = found.claims["sub"]
+        maker = self._maker(found)
         content = _content(request)
         given = content.get("scope")
+        self._charge(maker, user_id)
         try:
             new = self._registry.add_once(
                 user_id,
@@ -98,9 +118,14 @@ class PersonalTokensApi:
                 lifetime=content.get("expires_in"),
                 resource=_text(content, "resource"),
                 once=None,
-                stands=self._stands,
+                stands=lambda connection, user: (
+                    self._stands(connection, user) and _stands(connection, maker.grant_id)
+                ),
+                maker=maker,
             )
         except PersonalTokenError as error:
+            if error.reason == "disabled":  # meanwhile, or the access has ended
+                raise self._invalid("The access token is not valid", "access_ended") from error
             raise OAuthError(
                 _ERRORS.get(error.reason, names.INVALID_REQUEST),
                 described(str(error)),
@@ -109,8 +134,49 @@ class PersonalTokensApi:
             ) from error
         return responses.private({"token": new.value, **_members(new.token)}, status=201)
 
-    def _user(self, request: Request) -> str:
-        """Return the user of a request's access token; raises `OAuthError`."""
+    def _maker(self, found: FoundAccessToken) -> Maker:
+        """Return the client that makes a token for a user; raises `OAuthError`."""
+        if not self._registry.is_recent(found.claims.get("auth_time")):
+            raise self._challenged(
+                OAuthError(
+                    names.INSUFFICIENT_USER_AUTHENTICATION,
+                    "The user must have logged in lately to make a token",
+                    client_id=found.client_id,
+                    user_id=found.claims["sub"],
+                ),
+                names.DPOP if "jkt" in found.claims.get("cnf", {}) else names.BEARER,
+            )
+        grant = rows.find_grant(self._database, str(found.grant_id))
+        if grant is None:
+            raise self._invalid("The access token is not valid", "access_ended")
+        return Maker(
+            client_id=found.client_id,
+            grant_id=grant.grant_id,
+            scopes=scope.parse(found.claims["scope"]),
+            resources=frozenset(
+                known.identifier
+                for name in found.audience.union(json.loads(grant.resources))
+                if (known := self._settings.resource(name)) is not None
+            ),
+        )
+
+    def _charge(self, maker: Maker, user_id: str) -> None:
+        """Raise `OAuthError` if the client has made too many tokens for the user."""
+        made_by = f"{maker.client_id} {user_id}"
+        wait = self._throttle.charge_one("personal token by API", made_by, PER_MAKER)
+        if wait:
+            raise OAuthError(
+                names.TEMPORARILY_UNAVAILABLE,
+                "Too many tokens were made: try again later",
+                reason="too_many_personal_tokens",
+                status=429,
+                headers=((names.RETRY_AFTER, str(wait)),),
+                client_id=maker.client_id,
+                user_id=user_id,
+            )
+
+    def _found(self, request: Request) -> FoundAccessToken:
+        """Return the access token of a request, which is a user's; raises `OAuthError`."""
         try:
             sent = credentials.credentials(request.values(b"authorization"))
         except CredentialsError as error:
@@ -146,7 +212,7 @@ class PersonalTokensApi:
                 ),
                 sent.scheme,
             )
-        return subject
+        return found
 
     def _check_binding(
         self, request: Request, sent: credentials.Credentials, found: FoundAccessToken
@@ -178,7 +244,8 @@ class PersonalTokensApi:
         return self._challenged(error, names.BEARER)
 
     def _challenged(self, error: OAuthError, scheme: str, *, is_absent: bool = False) -> OAuthError:
-        """Return a refusal with its challenge (RFC 6750 §3, RFC 9449 §7.1)."""
+        """Return a refusal with its challenge (RFC 6750 §3, RFC 9449 §7.1, RFC 9470 §3)."""
+        is_old = error.error == names.INSUFFICIENT_USER_AUTHENTICATION
         challenge = Challenge(
             realm=_REALM,
             # A request without credentials is told no error.
@@ -186,11 +253,18 @@ class PersonalTokensApi:
             error_description=None if is_absent else error.description,
             scope=self._api_scope if error.error == names.INSUFFICIENT_SCOPE else None,
             scheme=scheme,
+            max_age=self._max_age if is_old else None,
             algs=" ".join(names.DPOP_ALGORITHMS) if scheme == names.DPOP else None,
         )
         error.status = 403 if error.error == names.INSUFFICIENT_SCOPE else 401
         error.headers = (*error.headers, (names.WWW_AUTHENTICATE, challenge.build()))
         return error
+
+
+def _stands(connection: Connection, grant_id: str) -> bool:
+    """Whether a grant is there and not revoked."""
+    grant = rows.find_grant(connection, grant_id)
+    return grant is not None and grant.revoked_at is None
 
 
 def _content(request: Request) -> dict[str, Any]:
@@ -218,6 +292,7 @@ def _members(token: PersonalToken) -> dict[str, Any]:
     return {
         "id": token.id,
         "name": token.name,
+        "client_id": token.client_id,
         "scope": scope.build(token.scopes),
         "resource": token.resource,
         "created_at": int(token.created_at),

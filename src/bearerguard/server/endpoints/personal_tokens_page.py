@@ -7,12 +7,12 @@ cookie, and not in the response to the same form sent again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from bearerguard.errors import PersonalTokenError
-from bearerguard.protocol.jose.jwt import MAX_FUTURE
+from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
@@ -23,6 +23,7 @@ from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.steps import see_other
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.tokens.personal_tokens import (
+    PER_MAKER,
     NewPersonalToken,
     PersonalToken,
     PersonalTokenRegistry,
@@ -48,7 +49,6 @@ class PersonalTokensPage:
         options: the operator's.
         people: who is signed in, and the pages.
         settings: the server's.
-        clock: returns Unix seconds.
         account: the path of the account page.
     """
 
@@ -59,14 +59,12 @@ class PersonalTokensPage:
         *,
         people: People,
         settings: Settings,
-        clock: Callable[[], float],
         account: str,
     ) -> None:
         self._registry = registry
         self._options = options
         self._people = people
         self._settings = settings
-        self._clock = clock
         self._account = account
         self._path = settings.base_path + PAGE
 
@@ -98,8 +96,21 @@ class PersonalTokensPage:
         return self._add(request, signed_in, fields)
 
     def _add(self, request: Request, signed_in: SignedIn, fields: Mapping[str, str]) -> Response:
-        if not self._is_recent(signed_in):
+        if not self._registry.is_recent(signed_in.auth_time):
             return self._page(request, signed_in, fields, problem="old", status=403)
+        parts = self._people.parts
+        wait = parts.throttle.charge_one("personal token", signed_in.user_id, PER_MAKER)
+        if wait:
+            refusal = OAuthError(
+                names.TEMPORARILY_UNAVAILABLE,
+                "Too many tokens were made: try again later",
+                reason="too_many_personal_tokens",
+                user_id=signed_in.user_id,
+            )
+            refusal.report(parts.audit, self._path)
+            return self._page(
+                request, signed_in, fields, problem="throttled", status=429, wait=wait
+            )
         try:
             made = self._registry.add_once(
                 signed_in.user_id,
@@ -116,11 +127,6 @@ class PersonalTokensPage:
             return self._page(request, signed_in, fields, problem=error.reason, status=400)
         return self._page(request, signed_in, made=made)
 
-    def _is_recent(self, signed_in: SignedIn) -> bool:
-        """Whether the user's login is recent enough to make a token; an unknown one is not."""
-        at, now = signed_in.auth_time, self._clock()
-        return at is not None and at - MAX_FUTURE <= now <= at + self._options.max_login_age
-
     def _page(
         self,
         request: Request,
@@ -130,18 +136,21 @@ class PersonalTokensPage:
         problem: str = "",
         made: NewPersonalToken | None = None,
         status: int = 200,
+        wait: int = 0,
     ) -> Response:
         """Return the page; `fields` are those of a form with a problem."""
         people, chosen = self._people, _chosen(fields or {})
+        texts = people.parts.pages.texts
         max_days = int(self._options.max_lifetime // DAY)
-        given = {"max": max_days, "count": self._options.per_user}
+        given = {"max": max_days, "count": self._options.per_user, "wait": texts.wait(wait)}
         resources = [each.identifier for each in self._settings.resources]
         proof = people.parts.csrf.proof(request, signed_in.user_id)
+        waiting = ((names.RETRY_AFTER, str(wait)),) if wait else ()
         first = (fields or {}).get("for", resources[0])
         return people.parts.pages.page(
             "personal_tokens",
             status=status,
-            headers=proof.headers,
+            headers=(*proof.headers, *waiting),
             action=self._path,
             csrf=proof.value,
             account=self._account,
@@ -154,10 +163,8 @@ class PersonalTokensPage:
             resources=[{"name": each, "checked": each == first} for each in resources]
             if len(resources) > 1
             else [],
-            problem=people.parts.pages.texts(f"tokens.problem.{problem}", **given)
-            if problem
-            else "",
-            is_old=not self._is_recent(signed_in),
+            problem=texts(f"tokens.problem.{problem}", **given) if problem else "",
+            is_old=not self._registry.is_recent(signed_in.auth_time),
             is_unknown=signed_in.auth_time is None,
             made="" if made is None else made.value,
             name=made.token.name if made is not None else (fields or {}).get("name", ""),
@@ -174,6 +181,7 @@ class PersonalTokensPage:
             "name": token.name,
             "scopes": list(map(self._line, token.scopes)),
             "resource": token.resource,
+            "client": token.client_name or "",
             "created": _date(token.created_at),
             "expires": _date(token.expires_at),
             "used": "" if token.last_used_at is None else _date(token.last_used_at),

@@ -15,7 +15,7 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import noting, unauthorized_client
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.revocations import Revocations
+from bearerguard.server.revocations import Kind, Revocations, Revoked
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken, row_for
@@ -74,15 +74,17 @@ class TokenRevocation:
 
     def _revoke_access_token(self, found: FoundAccessToken) -> bool:
         now = self._clock()
+        batch: list[Revoked] = []
         with self._database.write(concurrent=True) as connection:
             rows.keep_access_token(connection, **row_for(found))
             changed = rows.revoke_access_token(connection, found.token_key, now)
             if changed:
                 until = found.claims["exp"]
-                self._revocations.note(connection, [("jti", found.token_key)], now, until=until)
+                revoked: tuple[Kind, str] = ("jti", found.token_key)
+                batch = self._revocations.note(connection, [revoked], now, until=until)
         if changed:
             self._audit.emit("token_revoked", client_id=found.client_id, grant_id=found.grant_id)
-            self._revocations.announce(("jti", found.token_key))
+            self._revocations.announce(batch)
         return changed
 
 

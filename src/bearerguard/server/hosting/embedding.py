@@ -65,8 +65,8 @@ class InProcess:
     def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
         """Call `revoke` after each change in this process, with all that it revoked.
 
-        Each revocation is a mapping of arguments of `Guard.revoke`. A bound method is referenced
-        weakly, so that the server does not keep guards alive.
+        Each revocation is a mapping of arguments of `Guard.revoke`, and `expires_at`. A bound
+        method is referenced weakly, so that the server does not keep guards alive.
         """
         held = weakref.WeakMethod(revoke) if inspect.ismethod(revoke) else lambda: revoke
 
@@ -110,8 +110,9 @@ class InProcess:
 
 
 def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
-    """Return a revocation as the arguments of `Guard.revoke`."""
-    return {ARGUMENT_OF_CLAIM[revoked.kind]: revoked.value, "issuer": issuer}
+    """Return a revocation as the arguments of `Guard.revoke`, with the end of its entry."""
+    argument = ARGUMENT_OF_CLAIM[revoked.kind]
+    return {argument: revoked.value, "issuer": issuer, "expires_at": revoked.expires_at}
 
 
 def issuer(engine: Engine, threads: int, **options: Unpack[EmbeddedIssuerOptions]) -> Issuer:

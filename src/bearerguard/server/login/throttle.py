@@ -129,6 +129,10 @@ class Throttle:
             Charge(digest(f"{purpose} in all", ""), in_all),
         ).wait
 
+    def charge_one(self, purpose: str, who: str, limit: RateLimit) -> int:
+        """Charge what is no login to one limit; return 0, or the seconds until the next attempt."""
+        return self._charged(Charge(self._secret.digest(purpose, who), limit)).wait
+
     def charge_guess(
         self,
         purpose: str,

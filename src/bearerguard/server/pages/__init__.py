@@ -148,6 +148,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
                 "name": "x",
                 "scopes": [_SCOPE],
                 "resource": "x",
+                "client": "x",
                 "created": "x",
                 "expires": "x",
                 "used": "",

@@ -120,6 +120,7 @@ TEXTS: Mapping[str, str] = {
     "account.end": "End access",
     "account.end.of": "End access: {client}",
     "account.end.all": "End access of all apps",
+    "account.end.all.tokens": "Tokens that you have made yourself stay valid.",
     "account.more": "You have allowed apps more often than this page can show. The newest are"
     " here.",
     "account.page": "Page {page} of {pages}",
@@ -142,10 +143,14 @@ TEXTS: Mapping[str, str] = {
     "account.done.app": "{client} has no access to your account any more.",
     "account.done.access": "This access has ended.",
     "account.done.all": "No app has access to your account any more.",
+    "account.done.all_but_tokens": "No app has access to your account any more. Tokens that you"
+    " have made yourself are still valid.",
     "account.done.session": "That browser is signed out.",
     "account.done.sessions": "You are signed out everywhere else.",
     "account.done.password": "Your password is changed, and you are signed out everywhere else."
     " Apps keep their access.",
+    "account.done.password_but_tokens": "Your password is changed, and you are signed out"
+    " everywhere else. Apps keep their access, and tokens that you have made stay valid.",
     "password.heading": "Change your password",
     "password.username": "Username",
     "password.current": "Current password",
@@ -195,6 +200,7 @@ TEXTS: Mapping[str, str] = {
     "tokens.made.text": "Copy it now: it is shown only this once.",
     "tokens.none": "You have no tokens.",
     "tokens.resource": "For {resource}",
+    "tokens.client": "Made by {client}. It ends when you end that app's access.",
     "tokens.dates": "Made {created}, expires {expires}.",
     "tokens.used": "Last used {date}.",
     "tokens.unused": "Never used.",
@@ -218,6 +224,7 @@ TEXTS: Mapping[str, str] = {
     "tokens.problem.too_many": "You have {count} tokens, and more are not possible. End one first.",
     "tokens.problem.repeated": "This form was sent before. If you have not kept the token that it"
     " made, end that token and make another one.",
+    "tokens.problem.throttled": "You have made too many tokens. Try again in {wait}.",
     "tokens.problem.old": "Your last login was too long ago.",
     "tokens.account": "Your account",
     "error.login_link.heading": "This link has expired",

@@ -68,7 +68,8 @@ def add(connection: Connection, **values: Unpack[ClientRow]) -> None:
 def remove(connection: Connection, client_id: str) -> bool:
     """Mark a client as removed, and delete its secrets and origins; False if there is none.
 
-    Pruning removes its tokens, grants, codes and consents, and then its row, in slices.
+    Pruning removes its tokens, grants, codes, consents and the personal tokens that it made, and
+    then its row, in slices.
     """
     removed = connection.execute(
         update(clients)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     or_,
     select,
+    text,
     update,
 )
 
@@ -33,6 +34,8 @@ from bearerguard.server.store.schema import MAX_ID, login_columns, metadata, sid
 
 _DIGEST = String(64)
 _ID = String(MAX_ID)
+# Personal tokens that a client made.
+_HAS_CLIENT = text("client_id IS NOT NULL")
 # Expired rows that a login removes. It adds at most three, so tables do not grow without pruning.
 _FEW = 5
 # What `is_user_id` demands.
@@ -117,6 +120,9 @@ personal_tokens: Table = Table(
     Column("token_id", _ID, primary_key=True),
     Column("digest", _DIGEST, nullable=False, unique=True),
     Column("user_id", _ID, nullable=False),
+    # The client that made it by API, and its grant; NULL if the user made it without one.
+    Column("client_id", _ID, ForeignKey("clients.client_id", ondelete="CASCADE")),
+    Column("grant_id", _ID),
     Column("name", Text, nullable=False),
     Column("scope", Text, nullable=False),
     # The API that it is for.
@@ -126,6 +132,7 @@ personal_tokens: Table = Table(
     # The beginning of the day (UTC) of its last use, so that a use rarely writes; NULL for none.
     Column("last_used_at", Double),
     Index(None, "user_id"),
+    Index(None, "client_id", sqlite_where=_HAS_CLIENT, postgresql_where=_HAS_CLIENT),
     Index(None, "expires_at"),
 )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypedDict, Unpack
 
-from sqlalchemy import bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select, update
 
 from bearerguard.server.store.connection import (
     Connection,
@@ -15,6 +16,7 @@ from bearerguard.server.store.connection import (
     prepared_insert,
 )
 from bearerguard.server.store.people import personal_tokens, users
+from bearerguard.server.store.schema import clients, stands
 
 
 class PersonalTokenRow(TypedDict):
@@ -23,6 +25,8 @@ class PersonalTokenRow(TypedDict):
     token_id: str
     digest: str
     user_id: str
+    client_id: str | None
+    grant_id: str | None
     name: str
     scope: str
     resource: str
@@ -41,10 +45,20 @@ _FIND = Prepared(
         exists()
         .where(users.c.user_id == personal_tokens.c.user_id, users.c.disabled_at.is_not(None))
         .label("user_is_disabled"),
-    ).where(personal_tokens.c.digest == bindparam("digest"))
+    ).where(
+        personal_tokens.c.digest == bindparam("digest"),
+        # The tokens of a client that was removed are removed in slices.
+        or_(
+            personal_tokens.c.client_id.is_(None),
+            exists().where(clients.c.client_id == personal_tokens.c.client_id, stands()),
+        ),
+    )
 )
 _LIST = Prepared(
-    select(personal_tokens).where(_OF_USER).order_by(personal_tokens.c.created_at.desc())
+    select(personal_tokens, clients.c.name.label("client_name"))
+    .join(clients, clients.c.client_id == personal_tokens.c.client_id, isouter=True)
+    .where(_OF_USER)
+    .order_by(personal_tokens.c.created_at.desc())
 )
 _COUNT = Prepared(select(func.count()).select_from(personal_tokens).where(_OF_USER))
 _NAMED = Prepared(select(personal_tokens).where(_ITS_OWN))
@@ -78,7 +92,10 @@ def find(connection: Executes, *digests: str) -> Row | None:
 
 
 def of_user(connection: Executes, user_id: str, now: float) -> list[Row]:
-    """Return the rows of a user's tokens that have not expired, the newest first."""
+    """Return the rows of a user's tokens that have not expired, the newest first.
+
+    Each has `client_name`, which is None for a token that no client made.
+    """
     if not is_storable(user_id):
         return []
     return connection.execute(_LIST, {"user": user_id, "now": now}).all()
@@ -114,5 +131,30 @@ def end(connection: Connection, token_id: str) -> bool:
 
 def end_all(connection: Connection, user_id: str) -> list[str]:
     """Remove all tokens of a user; return their ids."""
-    removing = delete(personal_tokens).where(personal_tokens.c.user_id == user_id)
+    return _end(connection, personal_tokens.c.user_id == user_id)
+
+
+def end_of_clients(connection: Connection, user_id: str, client_id: str | None = None) -> list[str]:
+    """Remove a user's tokens that a client made, or that any did; return their ids."""
+    made_by = personal_tokens.c.client_id
+    chosen = made_by.is_not(None) if client_id is None else made_by == client_id
+    return _end(connection, personal_tokens.c.user_id == user_id, chosen)
+
+
+def end_of_grants(connection: Connection, user_id: str, grant_ids: Collection[str]) -> list[str]:
+    """Remove a user's tokens that clients made by some grants; return their ids."""
+    by_these = personal_tokens.c.grant_id.in_(grant_ids)
+    return _end(connection, personal_tokens.c.user_id == user_id, by_these) if grant_ids else []
+
+
+def end_of_client(connection: Connection, client_id: str, most: int) -> int:
+    """Remove at most `most` tokens that a client made; return how many there were."""
+    its_own = personal_tokens.c.client_id == client_id
+    found = select(personal_tokens.c.token_id).where(its_own).limit(most)
+    removing = delete(personal_tokens).where(its_own, personal_tokens.c.token_id.in_(found))
+    return connection.execute(removing).rowcount
+
+
+def _end(connection: Connection, *conditions: ColumnElement[bool]) -> list[str]:
+    removing = delete(personal_tokens).where(*conditions)
     return connection.execute(removing.returning(personal_tokens.c.token_id)).scalars()

@@ -185,6 +185,7 @@ def removed_clients(connection: Executes, _now: float, _grace: float, most: int)
         codes.c.digest,
         device_codes.c.digest,
         consents.c.user_id,
+        personal_tokens.c.token_id,
     ):
         table: Table = key.table
         its_own = table.c.client_id == client_id
@@ -203,9 +204,8 @@ def _remove_unused_clients(
 ) -> int:
     """Remove clients that nobody uses; look again in a day at those that still have a grant."""
     its_own = registrations.c.client_id
-    used = or_(
-        *(exists().where(table.c.client_id == its_own) for table in (grants, codes, device_codes))
-    )
+    using = (grants, codes, device_codes, personal_tokens)
+    used = or_(*(exists().where(table.c.client_id == its_own) for table in using))
     chosen = its_own.in_(client_ids)
     connection.execute(
         update(registrations).where(chosen, due, used).values(expires_at=now + _LOOK_AGAIN)

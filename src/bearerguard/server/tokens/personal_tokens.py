@@ -14,10 +14,12 @@ from typing import Any
 from bearerguard.errors import ConfigurationError, PersonalTokenError, StoreUnavailable, quoted
 from bearerguard.protocol import scope
 from bearerguard.protocol.http import uri
+from bearerguard.protocol.jose.jwt import MAX_FUTURE
+from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.client import readable
 from bearerguard.server.clients.registry import ClientRegistry
-from bearerguard.server.revocations import Revocations
+from bearerguard.server.revocations import Kind, Revocations, Revoked
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import DAY, REQUIRED, Settings, check_lifetime, checked_scopes
 from bearerguard.server.store import clients
@@ -31,7 +33,11 @@ _KIND, _FORM = "personal token", "personal token form"
 # For longer than a form is valid, on a machine whose clock is behind, too.
 _FORM_SECONDS = 3 * 3600.0
 _YEAR = 366 * DAY
+# One that expires while it is being copied is of no use to anybody.
+_MIN_LIFETIME = 60.0
 _MAX_NAME = 100
+# How many tokens a user makes on the page, or a client for a user: each is written, and logged.
+PER_MAKER = RateLimit(attempts=20, interval=60)
 _OFF = "there are no personal tokens: pass personal_tokens=PersonalTokens() to AuthorizationServer"
 
 
@@ -44,13 +50,15 @@ class PersonalTokens:
             to 15 small letters and digits, and an underscore.
         scopes: the scopes that the tokens may have; by default all of the server's, but for
             `api_scope`.
-        lifetime: seconds until a token expires, unless its user chooses another time.
+        lifetime: seconds until a token expires, unless its user chooses another time; a minute at
+            least.
         max_lifetime: the longest time that users may choose, in seconds; a year at most.
         per_user: how many tokens a user may have that have not expired.
         max_login_age: seconds since the login after which a user must log in again before the page
-            makes a token.
+            or the API makes a token.
         api_scope: a scope whose access tokens may list, make and end the personal tokens of their
-            user at `/oauth/account/api/tokens`. Without it, there is no such API.
+            user at `/oauth/account/api/tokens`. Without it, there is no such API. The consent page
+            marks it as powerful, and no client has it that no operator registered.
 
     Raises:
         ConfigurationError: an option is not valid.
@@ -76,6 +84,10 @@ class PersonalTokens:
         if not DAY <= self.max_lifetime <= _YEAR:
             raise ConfigurationError(
                 "PersonalTokens(max_lifetime=): pass seconds, from a day to a year"
+            )
+        if self.lifetime < _MIN_LIFETIME:
+            raise ConfigurationError(
+                f"PersonalTokens(lifetime=): pass {_MIN_LIFETIME:.0f} seconds at least"
             )
         if self.lifetime > self.max_lifetime:
             raise ConfigurationError(
@@ -105,6 +117,9 @@ class PersonalToken:
         expires_at: when it expires.
         last_used_at: the beginning of the day (UTC) of its last use; None if it was never used.
             A guard that has an introspection response in its cache uses the token unseen.
+        client_id: the client that made it by API, the `client_id` of its claims; None if the user
+            made it without one.
+        client_name: that client's name.
     """
 
     id: str
@@ -115,6 +130,25 @@ class PersonalToken:
     created_at: float
     expires_at: float
     last_used_at: float | None = None
+    client_id: str | None = None
+    client_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """A client that makes tokens for a user, by a grant that limits them.
+
+    Attributes:
+        client_id: its id.
+        grant_id: the grant. What the client made by it ends with it.
+        scopes: those that the tokens may have.
+        resources: the APIs that they may be for, as the server spells them.
+    """
+
+    client_id: str
+    grant_id: str
+    scopes: frozenset[str]
+    resources: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +192,13 @@ class PersonalTokenRegistry:
         """The operator's options; None if the server has no personal tokens."""
         return self._options
 
+    def is_recent(self, auth_time: float | None) -> bool:
+        """Whether a login is recent enough to make a token; one at an unknown time is not."""
+        if self._options is None or auth_time is None:
+            return False
+        now = self._clock()
+        return auth_time - MAX_FUTURE <= now <= auth_time + self._options.max_login_age
+
     def add(
         self,
         user_id: str,
@@ -173,7 +214,8 @@ class PersonalTokenRegistry:
             user_id: whose it is: the `sub` of the user's tokens.
             name: what the user calls it: 1 to 100 visible characters.
             scopes: at least one, of those that personal tokens may have.
-            lifetime: seconds until it expires; `PersonalTokens(lifetime=)` by default.
+            lifetime: seconds until it expires, from a minute to `PersonalTokens(max_lifetime=)`;
+                `PersonalTokens(lifetime=)` by default.
             resource: the API that it is for; the server's first by default.
 
         Raises:
@@ -195,10 +237,12 @@ class PersonalTokenRegistry:
         resource: str | None,
         once: str | None,
         stands: Callable[[Connection, str], bool] | None = None,
+        maker: Maker | None = None,
     ) -> NewPersonalToken:
         """Make a token as `add` does, unless one was made for the text `once` lately.
 
-        `stands` returns whether the user may still act; it is asked in the transaction.
+        `stands` returns whether the user, and who acts for the user, may still act; it is asked in
+        the transaction. `maker` is the client that makes it.
 
         Raises `PersonalTokenError`, with the reason `repeated`.
         """
@@ -207,14 +251,17 @@ class PersonalTokenRegistry:
             raise ConfigurationError(f"personal_tokens.add(): {_OFF}")
         now = self._clock()
         self._check_user(user_id)
+        client = None if maker is None else self._clients.find(maker.client_id)
         token = PersonalToken(
             id=secrets.token_hex(16),
             user_id=user_id,
             name=_checked_name(name),
-            scopes=self._checked(scopes),
-            resource=self._resource(resource),
+            scopes=self._checked(scopes, maker),
+            resource=self._resource(resource, maker),
             created_at=now,
             expires_at=now + _checked_lifetime(lifetime, options),
+            client_id=None if maker is None else maker.client_id,
+            client_name=None if client is None else client.name,
         )
         value = formats.make(options.prefix)
         with self._database.write() as connection:
@@ -235,6 +282,8 @@ class PersonalTokenRegistry:
                 token_id=token.id,
                 digest=self._secret.digest(_KIND, value),
                 user_id=user_id,
+                client_id=token.client_id,
+                grant_id=None if maker is None else maker.grant_id,
                 name=token.name,
                 scope=scope.build(token.scopes),
                 resource=token.resource,
@@ -245,6 +294,7 @@ class PersonalTokenRegistry:
             "personal_token_added",
             user_id=user_id,
             token_id=token.id,
+            **({} if maker is None else {"client_id": maker.client_id}),
             scope=scope.build(token.scopes),
             seconds=int(token.expires_at - now),
         )
@@ -299,6 +349,8 @@ class PersonalTokenRegistry:
             "exp": int(row.expires_at),
             # Guards that cache the response revoke it by this.
             "jti": row.token_id,
+            # They revoke what a client made by this, too.
+            **({} if row.client_id is None else {"client_id": row.client_id}),
             # Without those that the operator has withdrawn since.
             "scope": scope.build(each for each in row.scope.split() if each in self.scopes),
         }
@@ -321,18 +373,20 @@ class PersonalTokenRegistry:
 
     def _end(self, row: Row) -> bool:
         now = self._clock()
+        batch: list[Revoked] = []
         with self._database.write(concurrent=True) as connection:
             ended = rows.end(connection, row.token_id)
             if ended:
                 # Guards introspect it again long before this entry ends, whenever it would expire.
                 longest = max(DAY, self._settings.longest_access_lifetime)
                 until = min(row.expires_at, now + longest)
-                self._revocations.note(connection, [("jti", row.token_id)], now, until=until)
+                revoked: tuple[Kind, str] = ("jti", row.token_id)
+                batch = self._revocations.note(connection, [revoked], now, until=until)
         if ended:
             self._audit.emit(
                 "personal_token_ended", user_id=row.user_id, token_id=row.token_id, reason="asked"
             )
-            self._revocations.announce(("jti", row.token_id))
+            self._revocations.announce(batch)
         return ended
 
     def _check_user(self, user_id: object) -> None:
@@ -342,20 +396,23 @@ class PersonalTokenRegistry:
         if self._clients.find(user_id) is not None:
             raise PersonalTokenError(f"{quoted(user_id)} is a client's id, not a user's", "user")
 
-    def _checked(self, given: Sequence[str]) -> tuple[str, ...]:
+    def _checked(self, given: Sequence[str], maker: Maker | None) -> tuple[str, ...]:
         wanted = (given,) if isinstance(given, str) else tuple(given)
-        unknown = [name for name in wanted if name not in self.scopes]
+        known = [name for name in self.scopes if maker is None or name in maker.scopes]
+        unknown = [name for name in wanted if name not in known]
         if unknown or not wanted:
             found = f"there is no scope {quoted(unknown[0])}" if unknown else "it has no scope"
-            raise PersonalTokenError(f"{found}: choose from {list(self.scopes)}", "scope")
-        return tuple(name for name in self.scopes if name in wanted)
+            raise PersonalTokenError(f"{found}: choose from {known}", "scope")
+        return tuple(name for name in known if name in wanted)
 
-    def _resource(self, given: str | None) -> str:
-        known = self._settings.resources
-        if given is None:
-            return known[0].identifier
-        found = self._settings.resource(given)
-        if found is None:
+    def _resource(self, given: str | None, maker: Maker | None) -> str:
+        known = [
+            each
+            for each in self._settings.resources
+            if maker is None or each.identifier in maker.resources
+        ]
+        found = known[0] if given is None else self._settings.resource(given)
+        if found is None or found not in known:
             names = [each.identifier for each in known]
             raise PersonalTokenError(
                 f"there is no resource {quoted(given)}: choose from {names}", "resource"
@@ -416,10 +473,11 @@ def _checked_lifetime(given: object, options: PersonalTokens) -> float:
         return options.lifetime
     longest = options.max_lifetime
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not 0 < given <= longest:  # type: ignore[operator]
+    if not is_number or not _MIN_LIFETIME <= given <= longest:  # type: ignore[operator]
         days = longest / DAY
         raise PersonalTokenError(
-            f"the lifetime is no positive number, or more than {days:g} days", "lifetime"
+            f"the lifetime is no number of seconds from {_MIN_LIFETIME:.0f} to {days:g} days",
+            "lifetime",
         )
     return float(given)  # type: ignore[arg-type] # a number
 
@@ -434,4 +492,6 @@ def _token(row: Row) -> PersonalToken:
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
+        client_id=row.client_id,
+        client_name=row.client_name,
     )

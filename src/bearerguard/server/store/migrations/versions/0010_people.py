@@ -116,14 +116,29 @@ def _add_personal_tokens() -> None:
         sa.Column("token_id", sa.String(length=255), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("user_id", sa.String(length=255), nullable=False),
+        sa.Column("client_id", sa.String(length=255), nullable=True),
+        sa.Column("grant_id", sa.String(length=255), nullable=True),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.Column("last_used_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["client_id"],
+            ["clients.client_id"],
+            name=op.f("fk_personal_tokens_client_id"),
+            ondelete="CASCADE",
+        ),
         sa.PrimaryKeyConstraint("token_id", name=op.f("pk_personal_tokens")),
         sa.UniqueConstraint("digest", name=op.f("uq_personal_tokens_digest")),
     )
     op.create_index(op.f("ix_personal_tokens_user_id"), "personal_tokens", ["user_id"])
+    op.create_index(
+        op.f("ix_personal_tokens_client_id"),
+        "personal_tokens",
+        ["client_id"],
+        sqlite_where=sa.text("client_id IS NOT NULL"),
+        postgresql_where=sa.text("client_id IS NOT NULL"),
+    )
     op.create_index(op.f("ix_personal_tokens_expires_at"), "personal_tokens", ["expires_at"])
