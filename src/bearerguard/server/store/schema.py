@@ -202,6 +202,7 @@ codes: Table = Table(
     # The thumbprint of the key that must redeem it (RFC 9449 §10); NULL for any.
     Column("dpop_jkt", _DIGEST),
     *login_columns(),
+    sid_index("codes"),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -246,6 +247,7 @@ device_codes: Table = Table(
     Column("acr", Text),
     *login_columns(),
     Column("redeemed_at", Double),
+    sid_index("device_codes"),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
