@@ -7,10 +7,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy
 
+from bearerguard import Fetch, Response
 from bearerguard.server import PersonalTokens
 from tests.server.harness import Harness, Make
 from tests.server.people.elsewhere import World, sent
@@ -187,3 +189,101 @@ def test_what_is_written_waits_for_whoever_is_ending_the_session(
         assert path(waiting.result()) == LOGIN
     assert store.count("codes") == 0
     assert store.count("device_codes", "user_id IS NOT NULL") == 0
+
+
+# Logins elsewhere
+
+
+def while_redeemed(
+    world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], *, first: bool = False
+) -> None:
+    """Call `act` after the ID token is issued and before it is here; or before it is issued."""
+    fetch = world.idp.fetch
+
+    def fetching(request: Fetch) -> Response:
+        is_code = urlsplit(request.url).path == "/token"
+        if is_code and first:
+            act()
+        response = fetch(request)
+        if is_code and not first:
+            act()
+        return response
+
+    monkeypatch.setattr(world.idp, "fetch", fetching)
+
+
+def is_let_in(world: World) -> bool:
+    visitor = world.visitor()
+    page = world.sign_in(visitor)
+    stored = world.harness.store.count("sessions")
+    assert (page.status, stored) in {(303, 1), (403, 0)}
+    return page.status == 303
+
+
+NAMED: dict[str, tuple[str | None, dict[str, Any], bool]] = {
+    "the user": ("s1", {"sub": "00u1"}, False),
+    "the user, whose session is unknown": (None, {"sub": "00u1"}, False),
+    "the session": ("s1", {"sub": None, "sid": "s1"}, False),
+    "both": ("s1", {"sub": "00u1", "sid": "s1"}, False),
+    "a session, perhaps this one": (None, {"sub": "00u1", "sid": "s1"}, False),
+    "another session": ("s1", {"sub": "00u1", "sid": "s2"}, True),
+    "another session alone": ("s1", {"sub": None, "sid": "s2"}, True),
+    "another user": ("s1", {"sub": "00u2"}, True),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_login_elsewhere_that_a_logout_overtakes_begins_no_session(
+    world: World, monkeypatch: pytest.MonkeyPatch, case: str, *, is_known: bool
+) -> None:
+    session, named, stays = NAMED[case]
+    if is_known:
+        world.sign_in(world.visitor())
+        world.harness.store.run("DELETE FROM sessions")
+    world.idp.changed["sid"] = session
+    while_redeemed(world, monkeypatch, lambda: log_out(world, **named))
+    assert is_let_in(world) is stays
+    assert world.reasons() == ([] if stays else ["logged_out"])
+
+
+def test_a_login_elsewhere_after_the_logout_is_a_new_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ID token was issued after the logout token, though the login was begun before it."""
+
+    def act() -> None:
+        log_out(world, sid="s1")
+        world.harness.clock.now += 1
+
+    while_redeemed(world, monkeypatch, act, first=True)
+    assert is_let_in(world)
+
+
+def test_the_later_of_two_logouts_counts_in_whatever_order_they_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(world.harness.clock())
+
+    def act() -> None:
+        log_out(world, iat=now)
+        log_out(world, iat=now - 60)
+
+    while_redeemed(world, monkeypatch, act)
+    assert not is_let_in(world)
+
+
+def test_a_login_elsewhere_that_an_unlinking_overtakes_begins_no_session(
+    world: World, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act() -> None:
+        world.server.users.unlink(user(world), issuer=world.idp.url)
+
+    world.idp.changed["sid"] = "s2"
+    other = world.visitor()
+    # Before: the use of the state, and the time of the login.
+    with overtaken(world.harness, monkeypatch, act, writes=2):
+        page = world.sign_in(other)
+    assert page.status == 403
+    assert world.reasons("upstream_login_refused") == ["identity_unlinked"]
+    assert world.harness.store.count("sessions") == 0

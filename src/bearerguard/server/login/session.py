@@ -212,12 +212,14 @@ class Sessions:
         password_hash: str | None = None,
         *,
         method: Method | None = None,
+        check: Callable[[Connection], object] | None = None,
     ) -> tuple[str, str] | None:
         """Begin a session and end the browser's earlier one; return the Set-Cookie field.
 
         `method` is how the user logged in, by default with a password. Returns None if the user
         was disabled, or got another password, since `password_hash` was checked: the sessions have
-        ended by that, and this one would remain.
+        ended by that, and this one would remain. `check` is done in the transaction; what it raises
+        undoes that.
         """
         method = method or self.by_password
         token, browser = secrets.token_urlsafe(32), browser_of(request)
@@ -230,6 +232,8 @@ class Sessions:
                     return None
             elif not has_account(connection, user_id):
                 return None
+            if check is not None:
+                check(connection)
             self._remove(connection, request)
             remove_expired(connection, sessions.c.expires_at, now)
             connection.execute(

@@ -313,7 +313,8 @@ access_tokens: Table = Table(
 )
 
 # What is accepted once and was used: client assertions, DPoP proofs (RFC 7523 §3, RFC 9449 §11.1),
-# and logins that an authorization request demanded.
+# and logins that an authorization request demanded; and who was logged out elsewhere, for logins
+# that come back after it.
 assertions: Table = Table(
     "assertions",
     metadata,
