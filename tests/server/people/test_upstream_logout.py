@@ -12,6 +12,8 @@ from bearerguard.errors import TokenError
 from tests.server.harness import Make, Reply
 from tests.server.people.elsewhere import PASSWORD, World
 from tests.server.people.visitor import Visitor
+from tests.server.test_device_code import PAGE as DEVICE
+from tests.server.test_device_code import Screen
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
@@ -35,6 +37,12 @@ def signed_in(world: World, session: str | None = None) -> tuple[Visitor, dict[s
     world.idp.changed["sid"] = session
     visitor = world.visitor()
     return visitor, world.harness.redeem(world.code(visitor)).json
+
+
+def allow(world: World, visitor: Visitor, screen: Screen) -> None:
+    world.sign_in(visitor)
+    consent = visitor.submit(visitor.get(f"{DEVICE}?user_code={screen.user_code}"))
+    assert visitor.submit(consent, ("decision", "allow")).status == 200
 
 
 @pytest.mark.both_engines
@@ -93,6 +101,28 @@ def test_a_code_that_is_not_redeemed_ends_too(world: World) -> None:
     assert world.harness.redeem(code).error == (400, "invalid_grant")
 
 
+@pytest.mark.both_engines
+def test_a_logout_token_without_a_subject_ends_a_code_that_is_all_that_is_left(
+    world: World,
+) -> None:
+    world.idp.changed["sid"] = "s1"
+    visitor = world.visitor()
+    code = world.code(visitor)
+    visitor.submit(visitor.get("/oauth/logout"))
+    assert log_out(world, sub=None, sid="s1").status == 200
+    assert world.harness.redeem(code).error == (400, "invalid_grant")
+
+
+@pytest.mark.both_engines
+def test_a_logout_token_without_a_subject_ends_what_a_device_was_allowed(world: World) -> None:
+    world.idp.changed["sid"] = "s1"
+    visitor, screen = world.visitor(), Screen(world.harness)
+    allow(world, visitor, screen)
+    visitor.submit(visitor.get("/oauth/logout"))
+    assert log_out(world, sub=None, sid="s1").status == 200
+    assert screen.poll().error == (400, "expired_token")
+
+
 def test_a_login_by_password_of_the_same_user_stays(world: World) -> None:
     world.server.users.add("ada", PASSWORD)
     world.server.users.link("ada", issuer=world.idp.url, subject="00u1")
@@ -115,6 +145,7 @@ def test_a_logout_token_counts_once(world: World) -> None:
     token = world.idp.logout_token(jti=uuid.uuid4().hex)
     post = "/oauth/backchannel_logout/example"
     assert world.harness.post(post, {"logout_token": token}).status == 200
+    world.harness.clock.now += 1  # a login in the second of a logout is ended by it
     visitor, _ = signed_in(world)
     assert world.harness.post(post, {"logout_token": token}).error == (400, "invalid_request")
     assert is_signed_in(visitor)

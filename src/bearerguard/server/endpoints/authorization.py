@@ -34,7 +34,7 @@ from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
 from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import MARK, LoginUsed, Prompt, is_silent, unmarked
-from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.session import SessionEnded, SignedIn
 from bearerguard.server.login.steps import Demands, Step, next_step, see_other
 from bearerguard.server.settings import OFF, Settings
 from bearerguard.server.store.connection import Connection
@@ -125,12 +125,7 @@ class AuthorizationEndpoint:
             target = self._target(query)
         except InvalidLink as problem:
             return self._show_error(AUTHORIZE, problem)
-        signed_in = self._people.signed_in(request)
-        if signed_in is None and not is_silent(target.parameters):
-            return self._ask_to_sign_in(
-                request, target, self._prompt_or_none(request, target), None
-            )
-        return self._respond(request, signed_in, target)
+        return self._respond(request, self._people.signed_in(request), target)
 
     def check(self, request: Request, client: Client, parameters: Parameters) -> None:
         """Check a request that a client pushes as one that arrives here; raises `OAuthError`."""
@@ -146,6 +141,10 @@ class AuthorizationEndpoint:
         self._people.prompts.read(request, parameters, "")
 
     def _respond(self, request: Request, signed_in: SignedIn | None, target: _Target) -> Response:
+        if signed_in is None and not is_silent(target.parameters):
+            return self._ask_to_sign_in(
+                request, target, self._prompt_or_none(request, target), None
+            )
         try:
             wanted = self._wanted(target)
             if signed_in is None:
@@ -461,7 +460,7 @@ class AuthorizationEndpoint:
         remember: Callable[[Connection], object] | None = None,
     ) -> Response:
         def use(connection: Connection) -> None:
-            self._people.check_account(connection, signed_in)
+            self._people.check_session(connection, signed_in)
             self._people.prompts.use(connection, prompt, signed_in)
             if target.pushed is not None:
                 self._pushed.use(connection, target.pushed)
@@ -488,6 +487,8 @@ class AuthorizationEndpoint:
                 # What is remembered depends on what was before.
                 alone=remember is not None,
             )
+        except SessionEnded:  # since this request has found it
+            return self._respond(request, None, target)
         except LoginUsed:  # by another request, since this one was checked
             return self._ask_to_sign_in(request, target, prompt, signed_in)
         except UnusableRequest as error:

@@ -25,7 +25,7 @@ from bearerguard.server.http.parameters import parse
 from bearerguard.server.login.consent import scope_line
 from bearerguard.server.login.devices import DEVICE, DeviceAnswer, DeviceRequest, device_query
 from bearerguard.server.login.people import People
-from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.session import SessionEnded, SignedIn
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.connection import Row
 
@@ -62,10 +62,7 @@ class DeviceEndpoint:
             if error.temporary:
                 refusal.status, text = 503, "app_unavailable"
             return self._people.errors.show(refusal, DEVICE, "link", text)
-        except OAuthError as error:
-            if error.error == names.LOGIN_REQUIRED:  # the account has ended meanwhile
-                return self._people.signed_out(DEVICE)
-            # The client is being removed.
+        except OAuthError as error:  # the client is being removed
             error.status, error.headers = 503, ((names.RETRY_AFTER, responses.RETRY_SECONDS),)
             return self._people.errors.show(error, DEVICE, "unavailable")
 
@@ -139,7 +136,12 @@ class DeviceEndpoint:
             unusable = invalid_request("The form is invalid or has expired", "unusable_form")
             unusable.note(user_id=signed_in.user_id)
             return self._people.errors.show(unusable, DEVICE, "form")
-        if not (self._allow if answer.allowed else self._deny)(answer, signed_in):
+        try:
+            is_in_time = (self._allow if answer.allowed else self._deny)(answer, signed_in)
+        except SessionEnded:  # since this request has found it
+            query = self._pages.posted(request, signed_in) or ""
+            return self._people.ask_to_sign_in(request, query=query, client_name="", path=DEVICE)
+        if not is_in_time:
             late = invalid_request("The code has expired or was used", "user_code_too_late")
             late.note(client_id=answer.client_id, user_id=signed_in.user_id)
             return self._people.errors.show(late, DEVICE, "device")
@@ -151,7 +153,7 @@ class DeviceEndpoint:
             answer.digest,
             client,
             signed_in,
-            lambda connection: self._people.check_account(connection, signed_in),
+            lambda connection: self._people.check_session(connection, signed_in),
         ):
             return False
         self._audit.emit(

@@ -119,7 +119,7 @@ class PersonalTokensPage:
                 lifetime=_seconds(fields.get("days", "")),
                 resource=fields.get("for"),
                 once=fields[FIELD],
-                stands=self._people.stands,
+                stands=lambda connection, _: self._people.is_signed_in(connection, signed_in),
             )
         except PersonalTokenError as error:
             if error.reason not in _OF_FORMS:  # about the user, and nothing in the form

@@ -137,8 +137,8 @@ class DeviceCodeGrant:
     ) -> bool:
         """Store that a user allows what a device asked for; False if it is too late for that.
 
-        `check` is done first in the transaction, and raises `OAuthError` if the user's account has
-        ended. That is raised while a client of this id is being removed, too.
+        `check` is done first in the transaction, and raises `SessionEnded` if the user's session
+        has ended. Raises `OAuthError` while a client of this id is being removed.
         """
         with self._database.write(concurrent=True) as connection:
             check(connection)

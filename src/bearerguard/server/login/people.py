@@ -34,7 +34,7 @@ from bearerguard.server.login.login_endpoint import (
 )
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts, unmarked
-from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
+from bearerguard.server.login.session import LIFETIME, SessionEnded, Sessions, SignedIn
 from bearerguard.server.login.steps import (
     AUTHORIZE,
     LOGIN,
@@ -411,18 +411,14 @@ class People:
         """Whether a user may still act; the users of an app's own login have no account here."""
         return not self.has_accounts or has_account(connection, user_id)
 
-    def check_account(self, connection: Connection, signed_in: SignedIn) -> None:
-        """Raise `OAuthError` if a user's account has ended since `signed_in` was read.
+    def is_signed_in(self, connection: Connection, signed_in: SignedIn) -> bool:
+        """Whether a user's session stands; the users of an app's own login have none here."""
+        return not self.has_accounts or self._sessions.stands(connection, signed_in)
 
-        The users of an app's own login have none here.
-        """
-        if not self.stands(connection, signed_in.user_id):
-            raise OAuthError(
-                names.LOGIN_REQUIRED,
-                "The user's account has ended",
-                reason="user_disabled",
-                user_id=signed_in.user_id,
-            )
+    def check_session(self, connection: Connection, signed_in: SignedIn) -> None:
+        """Raise `SessionEnded` if a user's session has ended since `signed_in` was read."""
+        if not self.is_signed_in(connection, signed_in):
+            raise SessionEnded("the session has ended")
 
     def sign_in_for(self, path: str, *, again: bool = False) -> Response:
         """Return a redirect to the login, which returns to a page of this server.

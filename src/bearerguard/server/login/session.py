@@ -36,6 +36,7 @@ MOST_LISTED = 100
 
 _FIND = Prepared(
     select(
+        sessions.c.digest,
         users.c.user_id,
         users.c.name,
         sessions.c.signed_in_at,
@@ -51,6 +52,13 @@ _FIND = Prepared(
         sessions.c.expires_at > bindparam("now"),
         users.c.disabled_at.is_(None),
     )
+)
+# The lock keeps others from ending the session before this transaction has ended. SQLite has no
+# locks of rows: there each transaction that writes runs alone.
+_HOLD = Prepared(
+    select(sessions.c.digest)
+    .where(sessions.c.digest == bindparam("digest"))
+    .with_for_update(read=True, key_share=True)
 )
 _ADD = prepared_insert(sessions)
 _STANDS = Prepared(
@@ -109,7 +117,8 @@ class SignedIn:
     """The user who is signed in; `auth_time` (Unix seconds) and `acr` are None if unknown.
 
     `amr` is empty if unknown. `upstream` is the issuer where the user logged in, and `upstream_sid`
-    its session; both are None for a login here.
+    its session; both are None for a login here. `session` names the row of the session; it is None
+    for a user of an app's own login, who has none.
     """
 
     user_id: str
@@ -119,6 +128,11 @@ class SignedIn:
     amr: tuple[str, ...] = ()
     upstream: str | None = None
     upstream_sid: str | None = field(default=None, repr=False)
+    session: str | None = field(default=None, repr=False)
+
+
+class SessionEnded(Exception):
+    """A session has ended since it was read: what would be written for it must be undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +191,15 @@ class Sessions:
                 return self._of(found)
         return None
 
+    def stands(self, connection: Connection, signed_in: SignedIn) -> bool:
+        """Whether a session has not ended since it was read; then it stands until the commit.
+
+        A logout, here or elsewhere, and a change of the account end what is stored by then. What
+        another request writes for the session after that would remain.
+        """
+        held = connection.execute(_HOLD, {"digest": signed_in.session})
+        return held.first() is not None
+
     @property
     def by_password(self) -> Method:
         """How a user logs in with a password."""
@@ -189,12 +212,14 @@ class Sessions:
         password_hash: str | None = None,
         *,
         method: Method | None = None,
+        check: Callable[[Connection], object] | None = None,
     ) -> tuple[str, str] | None:
         """Begin a session and end the browser's earlier one; return the Set-Cookie field.
 
         `method` is how the user logged in, by default with a password. Returns None if the user
         was disabled, or got another password, since `password_hash` was checked: the sessions have
-        ended by that, and this one would remain.
+        ended by that, and this one would remain. `check` is done in the transaction; what it raises
+        undoes that.
         """
         method = method or self.by_password
         token, browser = secrets.token_urlsafe(32), browser_of(request)
@@ -207,6 +232,8 @@ class Sessions:
                     return None
             elif not has_account(connection, user_id):
                 return None
+            if check is not None:
+                check(connection)
             self._remove(connection, request)
             remove_expired(connection, sessions.c.expires_at, now)
             connection.execute(
@@ -286,6 +313,7 @@ class Sessions:
             amr,
             row.upstream,
             row.upstream_sid,
+            row.digest,
         )
 
     def _remove(self, connection: Connection, request: Request) -> None:

@@ -20,6 +20,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.login.prompt import Prompt, Prompts, unmarked
 from bearerguard.server.login.session import Method, Sessions, SignedIn
 from bearerguard.server.login.ticket import TicketError, Tickets
+from bearerguard.server.store.connection import Connection
 
 LOGIN = "/oauth/login"
 AUTHORIZE = "/oauth/authorize"
@@ -173,14 +174,16 @@ class Logins:
         proof: Proof,
         *headers: tuple[str, str],
         upstream: str | None = None,
+        check: Callable[[Connection], object] | None = None,
     ) -> Response | None:
         """Begin a session and return to the pending request; `headers` are sent besides.
 
         Returns None if the user may not log in any more: the account was disabled meanwhile, or
         got another password. `upstream` is the key of where the user logged in, None for here.
+        `check` is done in the transaction that begins the session, and raises if it may not.
         """
         session = self._sessions.begin(
-            request, proof.user_id, proof.password_hash, method=proof.method
+            request, proof.user_id, proof.password_hash, method=proof.method, check=check
         )
         if session is None:
             return None

@@ -13,6 +13,7 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -62,6 +63,8 @@ _PURPOSE = "sign in elsewhere"
 _LIFETIME = 1800
 # Seconds for which a used state or logout token is remembered beyond its end: clocks differ.
 _SLACK = 600
+# Seconds for which a logout is remembered: as long as a login that was begun before may take.
+_REMEMBERED = _LIFETIME + _SLACK
 _MAX_QUERY = 16_384
 _MAX_SHOWN = 100
 # What the errors of an upstream mean (OIDC Core §3.1.2.6); any other is invalid.
@@ -91,6 +94,42 @@ class EndLogins(Protocol):
     ) -> bool:
         """End them; False if `first` was False."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Whom a token of an issuer names, a subject or its session, as a logout is remembered.
+
+    A logout token with both ends that session, and the subject's logins that name none.
+    """
+
+    issuer: str
+    subject: str | None = field(repr=False)
+    session: str | None = field(repr=False)
+
+    @property
+    def by_logout_token(self) -> Sequence[str]:
+        """What a logout token ends."""
+        if self.session is None:
+            return [self._all]
+        return [self._one] if self.subject is None else [self._one, self._unnamed]
+
+    @property
+    def by_id_token(self) -> Sequence[str]:
+        """By what the login of an ID token may have been ended."""
+        return [self._all, self._unnamed if self.session is None else self._one]
+
+    @property
+    def _all(self) -> str:
+        return f"logins {self.issuer} {self.subject}"
+
+    @property
+    def _one(self) -> str:
+        return f"session {self.issuer} {self.session}"
+
+    @property
+    def _unnamed(self) -> str:
+        return f"unnamed session {self.issuer} {self.subject}"
 
 
 class UpstreamEndpoint:
@@ -230,11 +269,7 @@ class UpstreamEndpoint:
                 user_id=self._user_of(provider, logout),
                 sid=logout.session,
                 reason="upstream_logout",
-                first=lambda connection: self._use(
-                    connection,
-                    f"logout {provider.issuer} {logout.token_id}",
-                    min(logout.expires_at, self._clock() + 86_400) + _SLACK,
-                ),
+                first=lambda connection: self._note_logout(connection, provider.issuer, logout),
             )
             if not is_new:
                 raise OAuthError(
@@ -277,6 +312,34 @@ class UpstreamEndpoint:
             return None
         # Nobody's id is empty: a subject without an account here ends nothing.
         return self._identities.user_id(provider.issuer, logout.subject) or ""
+
+    def _note_logout(self, connection: Connection, issuer: str, logout: Logout) -> bool:
+        """Use up a logout token, and remember whom it names; False if it was used before."""
+        end = min(logout.expires_at, self._clock() + 86_400) + _SLACK
+        if not self._use(connection, f"logout {issuer} {logout.token_id}", end):
+            return False
+        named = _Named(issuer, logout.subject, logout.session)
+        for name in named.by_logout_token:
+            newest = self._digests(name)[0]
+            rows.prolong_assertion(connection, newest, logout.issued_at + _REMEMBERED)
+        return True
+
+    def _check_login(self, connection: Connection, found: Authenticated, user_id: str) -> None:
+        """Raise `UpstreamError` if a login was ended before its session begins here.
+
+        A logout token ends the logins whose ID tokens were issued before it or in the same second,
+        by the clock there. It ends what is stored; this login was not, when it came.
+        """
+        identity = found.identity
+        if not self._identities.is_linked(connection, identity, user_id):
+            raise _refused("identity_unlinked", user_id)
+        if found.issued_at is None:
+            return
+        named = _Named(identity.issuer, identity.subject, found.session)
+        for name in named.by_id_token:
+            logged_out_at = rows.recorded_until(connection, self._digests(name)) - _REMEMBERED
+            if found.issued_at <= logged_out_at:
+                raise UpstreamError("cancelled", "logged_out", "a logout token came before it")
 
     def _chosen(self, request: Request, provider: Provider) -> Response:
         """Return the response to the form of an upstream's button."""
@@ -362,7 +425,11 @@ class UpstreamEndpoint:
         # A login of unknown age is never taken for a recent one.
         method = Method(found.acr, found.amr, identity.issuer, found.session, found.auth_time)
         response = self._logins.proved(
-            request, pending, Proof(user_id, method), upstream=provider.key
+            request,
+            pending,
+            Proof(user_id, method),
+            upstream=provider.key,
+            check=lambda connection: self._check_login(connection, found, user_id),
         )
         if response is None:  # disabled meanwhile
             raise _refused("user_disabled", user_id)
@@ -390,7 +457,10 @@ class UpstreamEndpoint:
         )
 
     def _use(self, connection: Connection, name: str, until: float) -> bool:
-        return rows.use_assertion(connection, self._secret.digests("upstream login", name), until)
+        return rows.use_assertion(connection, self._digests(name), until)
+
+    def _digests(self, name: str) -> tuple[str, ...]:
+        return self._secret.digests("upstream login", name)
 
     @contextmanager
     def _place(self) -> Generator[None]:

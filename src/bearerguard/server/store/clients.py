@@ -283,3 +283,26 @@ def is_used_assertion(connection: Executes, digests: Sequence[str]) -> bool:
     """Whether an assertion was used; its digests are those under every key of the server."""
     found = (connection.execute(_IS_USED, {"digest": each}).first() for each in digests)
     return any(each is not None for each in found)
+
+
+_UNTIL = Prepared(select(assertions.c.expires_at).where(assertions.c.digest == bindparam("digest")))
+_PROLONG = Prepared(
+    (_new := postgresql.insert(assertions))
+    .values(digest=bindparam("digest"), expires_at=bindparam("expires_at"))
+    .on_conflict_do_update(
+        index_elements=["digest"],
+        set_={"expires_at": _new.excluded.expires_at},
+        where=assertions.c.expires_at < _new.excluded.expires_at,
+    )
+)
+
+
+def prolong_assertion(connection: Connection, digest: str, expires_at: float) -> None:
+    """Record something until a time, or the later one for which it is recorded already."""
+    connection.execute(_PROLONG, {"digest": digest, "expires_at": expires_at})
+
+
+def recorded_until(connection: Executes, digests: Sequence[str]) -> float:
+    """Return until when something is recorded, by its digests under every key; 0 if it is not."""
+    found = (connection.execute(_UNTIL, {"digest": each}).scalar() for each in digests)
+    return max(each or 0.0 for each in found)

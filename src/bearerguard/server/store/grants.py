@@ -279,22 +279,25 @@ def _is_of_session(table: Table, sid: str) -> ColumnElement[bool]:
 
 
 def users_of_session(connection: Executes, upstream: str, sid: str) -> list[str]:
-    """Return the ids of the users who have logged in by a session of an issuer elsewhere."""
+    """Return the ids of the users who have logged in by a session of an issuer elsewhere.
+
+    What is left of a login may be a code alone, which nobody has redeemed yet.
+    """
     return [
         each
-        for query in (_SESSIONS_OF_SID, _GRANTS_OF_SID)
+        for query in _USERS_OF_SID
         for each in connection.execute(query, {"upstream": upstream, "sid": sid}).scalars()
     ]
 
 
-_SESSIONS_OF_SID, _GRANTS_OF_SID = (
+_USERS_OF_SID = [
     Prepared(
         select(table.c.user_id)
         .where(table.c.upstream_sid == bindparam("sid"), table.c.upstream == bindparam("upstream"))
         .distinct()
     )
-    for table in (sessions, grants)
-)
+    for table in (sessions, codes, device_codes, grants)
+]
 
 
 def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:

@@ -202,6 +202,7 @@ codes: Table = Table(
     # The thumbprint of the key that must redeem it (RFC 9449 §10); NULL for any.
     Column("dpop_jkt", _DIGEST),
     *login_columns(),
+    sid_index("codes"),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -246,6 +247,7 @@ device_codes: Table = Table(
     Column("acr", Text),
     *login_columns(),
     Column("redeemed_at", Double),
+    sid_index("device_codes"),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -311,7 +313,8 @@ access_tokens: Table = Table(
 )
 
 # What is accepted once and was used: client assertions, DPoP proofs (RFC 7523 §3, RFC 9449 §11.1),
-# and logins that an authorization request demanded.
+# and logins that an authorization request demanded; and who was logged out elsewhere, for logins
+# that come back after it.
 assertions: Table = Table(
     "assertions",
     metadata,

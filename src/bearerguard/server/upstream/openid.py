@@ -128,6 +128,7 @@ class OpenIdProvider:
             amr=_methods(claims.get("amr")),
             auth_time=float(auth_time) if jwt.is_date(auth_time) else None,
             session=session if isinstance(session, str) and len(session) <= _MAX_SESSION else None,
+            issued_at=float(claims["iat"]),
         )
 
     def admission(self, identity: UpstreamIdentity) -> Admission | None:

@@ -78,6 +78,7 @@ class Authenticated:
         amr: the authentication methods (RFC 8176), empty if unknown.
         auth_time: when the user was authenticated, in Unix seconds; None if unknown.
         session: the session there, which a logout token may name; None if unknown.
+        issued_at: when the ID token says so, in Unix seconds by the clock there; None without one.
     """
 
     identity: UpstreamIdentity
@@ -85,6 +86,7 @@ class Authenticated:
     amr: tuple[str, ...] = ()
     auth_time: float | None = None
     session: str | None = field(default=None, repr=False)
+    issued_at: float | None = None
 
 
 class Provider(Protocol):

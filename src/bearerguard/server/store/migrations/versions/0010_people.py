@@ -45,14 +45,18 @@ def _add_logins() -> None:
     for table in ("sessions", "codes", "grants"):
         op.add_column(table, sa.Column("upstream", sa.String(length=255), nullable=True))
         op.add_column(table, sa.Column("upstream_sid", sa.String(length=255), nullable=True))
-    for table in ("sessions", "grants"):
-        op.create_index(
-            f"ix_{table}_upstream_sid",
-            table,
-            ["upstream_sid"],
-            sqlite_where=sa.text("upstream_sid IS NOT NULL"),
-            postgresql_where=sa.text("upstream_sid IS NOT NULL"),
-        )
+    for table in ("sessions", "codes", "grants"):
+        _add_sid_index(table)
+
+
+def _add_sid_index(table: str) -> None:
+    op.create_index(
+        f"ix_{table}_upstream_sid",
+        table,
+        ["upstream_sid"],
+        sqlite_where=sa.text("upstream_sid IS NOT NULL"),
+        postgresql_where=sa.text("upstream_sid IS NOT NULL"),
+    )
 
 
 def _change_lists() -> None:
@@ -92,6 +96,7 @@ def _add_device_codes() -> None:
     )
     for column in ("client_id", "user_id", "expires_at"):
         op.create_index(op.f(f"ix_device_codes_{column}"), "device_codes", [column])
+    _add_sid_index("device_codes")
 
 
 def _add_pushed_requests() -> None:
