@@ -178,7 +178,7 @@ class People:
         on_disabled: called with the id of a disabled user; revokes all grants of that user.
         options: the operator's choices.
         password_places: how many password checks may run or wait at once, and how many requests
-            may wait for upstreams.
+            may wait for each upstream.
         providers: the upstreams of `options`.
         end_logins: ends what began by a login elsewhere.
 
@@ -287,6 +287,7 @@ class People:
             errors=self.errors,
             csrf=csrf,
             tickets=tickets,
+            throttle=self.throttle,
             logins=self._logins,
             identities=Identities(database, clock, audit=audit),
             database=database,
@@ -296,10 +297,11 @@ class People:
             places=password_places,
             end_logins=end_logins or _end_nothing,
         )
-        # The paths, relative to the issuer's, of what may wait for an issuer elsewhere.
-        self.waiting_paths: frozenset[str] = self.upstreams.paths | self.upstreams.logout_paths
+        # The paths, relative to the issuer's, of what may wait for an issuer elsewhere, each with
+        # the name of the places that it waits in.
+        self.waiting_paths: Mapping[str, str] = self.upstreams.waiting_paths
         if not options.password_login and len(providers) == 1:
-            self.waiting_paths |= {LOGIN}  # it goes there at once
+            self.waiting_paths |= {LOGIN: providers[0].key}  # it goes there at once
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
