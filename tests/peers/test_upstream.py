@@ -121,7 +121,9 @@ class Visitor:
 
 
 @contextmanager
-def parties(folder: Path, *, logout: bool = False, **environ: str) -> Generator[Parties]:
+def parties(
+    folder: Path, *, logout: bool = False, password_login: bool = True, **environ: str
+) -> Generator[Parties]:
     port = free_port()
     url, events = f"http://127.0.0.1:{port}", list[Any]()
     environ["UPSTREAM_REDIRECT"] = f"{url}/oauth/login/callback/example"
@@ -140,7 +142,11 @@ def parties(folder: Path, *, logout: bool = False, **environ: str) -> Generator[
             store=f"sqlite:///{folder}/auth.db",
             secret="a secret of the server only for tests",
             scopes={"read": "Read recordings"},
-            people=PeopleOptions(upstreams=[login], password_parameters=argon2.profiles.CHEAPEST),
+            people=PeopleOptions(
+                upstreams=[login],
+                password_login=password_login,
+                password_parameters=argon2.profiles.CHEAPEST,
+            ),
             on_event=events.append,
         ) as server:
             app = server.clients.add(
@@ -224,12 +230,8 @@ def test_in_chromium_the_button_leads_through_the_provider_back_to_the_app(
     tmp_path: Path,
 ) -> None:
     """Its policy for forms (`form-action`) covers the redirects, too."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("chromium is not installed")
     with parties(tmp_path) as there:
         plan = {
-            "chromium": found,
             "link": there.link(),
             "callback": CALLBACK,
             "button": "Continue with Example",
@@ -238,16 +240,62 @@ def test_in_chromium_the_button_leads_through_the_provider_back_to_the_app(
                 Path(os.environ.get("BEARERGUARD_PICTURES") or tmp_path) / "upstream-login.png"
             ),
         }
-        done = subprocess.run(
-            ["node", "upstream.mjs", json.dumps(plan)],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert claims(there.redeem(done.stdout.strip())["access_token"])["scope"] == "read"
+        location = browsed("upstream.mjs", plan)
+        assert claims(there.redeem(location)["access_token"])["scope"] == "read"
+
+
+def test_in_chromium_the_form_of_each_page_leads_to_the_provider_after_the_session(
+    tmp_path: Path,
+) -> None:
+    """Without passwords here, the login is there: the policy of each page must allow it."""
+    code = "/oauth/device?user_code=BCDF-GHJK"
+    passwords = {"current": "one battery", "new": "another battery", "repeated": "another battery"}
+    forms: list[dict[str, Any]] = [
+        {"name": "account", "path": "/oauth/account", "button": "button[name=end]"},
+        {
+            "name": "password",
+            "path": "/oauth/account/password",
+            "button": "button.primary",
+            "fields": passwords,
+        },
+        {"name": "device", "path": code, "button": "button.primary"},
+        {"name": "another account", "path": code, "button": "button.link", "ended": False},
+    ]
+    with parties(tmp_path, password_login=False) as there:
+        there.server.users.add("ada", "correct horse battery")
+        there.server.users.link("ada", issuer=there.provider.url, subject="ada")
+        plan = {
+            "link": there.link(),
+            "url": there.url,
+            "provider": there.provider.url,
+            "callback": CALLBACK,
+            "user": "ada",
+            "forms": forms,
+        }
+        led = json.loads(browsed("upstream_forms.mjs", plan))
+    assert led == {
+        "account": "",
+        "password": "",
+        "device": "",
+        "another account": "select_account",
+    }
+
+
+def browsed(script: str, plan: dict[str, Any]) -> str:
+    """Return what a script prints that drives Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    done = subprocess.run(
+        ["node", script, json.dumps(plan | {"chromium": chromium})],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_a_storm_of_logins_there_turns_nobody_away_and_leaves_tokens_alone(

@@ -78,6 +78,27 @@ def test_without_passwords_a_single_upstream_is_reached_at_once(make: Make) -> N
     assert refused.status == 404
 
 
+@pytest.mark.parametrize("password_login", [False, True])
+def test_the_forms_of_the_pages_lead_on_if_the_login_is_elsewhere_alone(
+    make: Make, *, password_login: bool
+) -> None:
+    login = UpstreamLogin(IDP, client_id=CLIENT, client_secret=SECRET, domains=["example.com"])
+    world = World(make, upstreams=[login], password_login=password_login)
+    ours = world.server.users.add("ada", PASSWORD)
+    world.server.users.link("ada", issuer=IDP, subject="00u1")
+    visitor = world.visitor()
+    page = visitor.get("/oauth/login")
+    key = login.key
+    location = world.chosen(visitor, key) if password_login else page.header("Location") or ""
+    assert visitor.get(world.idp.authorize(location)).status == 303
+    assert world.server.users.all() == [world.server.users.get(ours.login)]
+    for place in ("/oauth/account", "/oauth/account/password", "/oauth/device"):
+        page = visitor.get(place)
+        assert page.status == 200
+        # Chromium applies it to the redirects after a form.
+        assert ("form-action" in page.policy) == password_login, place
+
+
 def test_without_passwords_two_upstreams_are_a_choice(make: Make) -> None:
     page = World(make, password_login=False).visitor().get("/oauth/login")
     assert (page.status, 'name="password"' in page.html) == (200, False)

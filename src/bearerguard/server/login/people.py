@@ -164,6 +164,7 @@ class LoginParts:
     throttle: Throttle
     known_browsers: KnownBrowsers
     audit: Audit
+    leads_on: bool  # whether the login is on another site, or may be
 
 
 class People:
@@ -270,6 +271,9 @@ class People:
             per_address=options.per_address,
         )
         known_browsers = KnownBrowsers(cookies, tickets, self.accounts.password_mark)
+        only_elsewhere = not options.password_login and len(providers) == 1
+        # An app's own login may be on another site, or lead to one at once.
+        leads_on = only_elsewhere or options.current_user is not None
         self.devices: DevicePages = DevicePages(
             self._base,
             pages=self._pages,
@@ -278,6 +282,7 @@ class People:
             tickets=tickets,
             throttle=self.throttle,
             switch_action="" if options.current_user else self._base + LOGOUT,
+            leads_on=leads_on,
         )
         self._logins = Logins(self._base, tickets=tickets, sessions=self._sessions, audit=audit)
         self.upstreams: UpstreamEndpoint = UpstreamEndpoint(
@@ -300,7 +305,7 @@ class People:
         # The paths, relative to the issuer's, of what may wait for an issuer elsewhere, each with
         # the name of the places that it waits in.
         self.waiting_paths: Mapping[str, str] = self.upstreams.waiting_paths
-        if not options.password_login and len(providers) == 1:
+        if only_elsewhere:
             self.waiting_paths |= {LOGIN: providers[0].key}  # it goes there at once
         self._login_endpoint = LoginEndpoint(
             self._base,
@@ -327,6 +332,7 @@ class People:
             throttle=self.throttle,
             known_browsers=known_browsers,
             audit=audit,
+            leads_on=leads_on,
         )
 
     @property
