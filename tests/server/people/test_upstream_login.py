@@ -369,7 +369,8 @@ def test_AZ_08_a_weaker_login_elsewhere_is_an_error_for_the_client(make: Make) -
 @pytest.mark.parametrize(
     ("demand", "passed_on"),
     [
-        ({"prompt": "login"}, {"prompt": "login"}),
+        ({"prompt": "login"}, {"prompt": "login", "max_age": "0"}),
+        ({"prompt": "login", "max_age": "60"}, {"prompt": "login", "max_age": "0"}),
         ({"max_age": "60"}, {"max_age": "60"}),
         ({"max_age": "0"}, {"max_age": "0"}),
         ({"prompt": "select_account"}, {"prompt": "select_account"}),
@@ -405,6 +406,53 @@ def test_AZ_08_max_age_is_satisfied_by_a_login_elsewhere_that_is_recent(world: W
     at = int(world.harness.clock()) - 40
     world.idp.changed |= {"auth_time": at}
     assert world.claims(world.visitor(), max_age="60")["auth_time"] == at
+
+
+@pytest.mark.parametrize(
+    ("behind", "leeway", "ok"),
+    [(25, 30, True), (35, 30, True), (120, 30, False), (120, 120, True), (25, 0, False)],
+)
+def test_AZ_08_a_clock_there_that_is_behind_is_allowed_for_within_the_leeway(
+    make: Make, behind: int, leeway: float, *, ok: bool
+) -> None:
+    world = World(make, login={"leeway": leeway})
+    now = int(world.harness.clock())
+    there = now - behind
+    world.idp.changed |= {"iat": there, "exp": there + 600, "auth_time": there}
+    visitor = world.visitor()
+    at = world.harness.link(prompt="login")
+    answered = sent(visitor.follow(world.sign_in(visitor, at=at)))
+    assert ("code" in answered) == ok
+    if ok:
+        found = claims(world.harness.redeem(answered["code"]).json["access_token"])
+        assert found["auth_time"] == there + min(behind, leeway)
+    else:
+        assert answered["error"] == "login_required"
+
+
+@pytest.mark.parametrize(("ahead", "age", "ok"), [(200, 90, False), (200, 30, True)])
+def test_AZ_08_a_clock_there_that_is_ahead_makes_no_login_recent(
+    world: World, ahead: int, age: int, *, ok: bool
+) -> None:
+    there = int(world.harness.clock()) + ahead
+    world.idp.changed |= {"iat": there, "exp": there + 600, "auth_time": there - age}
+    visitor = world.visitor()
+    page = visitor.follow(world.sign_in(visitor, at=world.harness.link(max_age="60")))
+    assert ("code" in sent(page)) == ok
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_AZ_08_the_same_login_there_is_no_new_one_whenever_its_token_is_made(
+    world: World, delay: int
+) -> None:
+    """The provider disregards `prompt=login`: its user does not log in a second time."""
+    visitor, at = world.visitor(), int(world.harness.clock())
+    world.idp.changed |= {"auth_time": at}
+    assert "code" in sent(visitor.follow(world.sign_in(visitor, at=world.harness.link())))
+    world.harness.clock.now += 3
+    world.idp.changed |= {"iat": int(world.harness.clock()) - delay}
+    again = world.sign_in(visitor, at=world.harness.link(prompt="login"))
+    assert sent(visitor.follow(again))["error"] == "login_required"
 
 
 def test_AZ_08_an_apps_own_login_says_its_methods(make: Make) -> None:

@@ -445,8 +445,7 @@ class People:
                         path=path,
                         client_name=self._pages.site,
                         again=again,
-                        # With max_age, an issuer elsewhere must say when it was (OIDC Core §2).
-                        demands=Demands("login", max_age=0) if again else Demands(),
+                        demands=Demands("login") if again else Demands(),
                     )
                 )
             )

@@ -67,11 +67,6 @@ class Demands:
     max_age: int | None = None
     acr_values: tuple[str, ...] = ()
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether only a login counts whose time is known."""
-        return "login" in self.prompt.split() or self.max_age is not None
-
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
