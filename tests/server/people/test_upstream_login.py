@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -28,7 +29,7 @@ from tests.server.people.elsewhere import (
     answer,
     sent,
 )
-from tests.server.people.visitor import path
+from tests.server.people.visitor import Page, path
 
 
 @pytest.fixture
@@ -118,6 +119,86 @@ def test_who_signs_out_of_the_consent_page_may_choose_another_account(make: Make
     assert switched.status == 303
     world.idp.authorize(switched.header("Location") or "")
     assert world.idp.requests[-1]["prompt"] == "select_account"
+
+
+class Switched:
+    """A user who has chosen "Use another account" on the consent page of a request."""
+
+    def __init__(self, make: Make, demand: dict[str, str], *, pushed: bool = False) -> None:
+        login = UpstreamLogin(
+            IDP,
+            client_id=CLIENT,
+            client_secret=SECRET,
+            domains=["example.com"],
+            acr_values=["mfa"],
+        )
+        self.world = World(make, upstreams=[login], password_login=False)
+        self.harness = harness = self.world.harness
+        self.client = self.world.server.clients.add("Asks", redirect_uris=["https://a.example/cb"])
+        self.visitor = self.world.visitor()
+        link = harness.link(self.client, scope=None, **demand)
+        if pushed:
+            form = dict(parse_qsl(urlsplit(link).query)) | harness.credentials(self.client)
+            request_uri = harness.post("/oauth/par", form).json["request_uri"]
+            short = {"client_id": self.client.client_id, "request_uri": request_uri}
+            link = f"/oauth/authorize?{urlencode(short)}"
+        page = self.visitor.follow(self.visitor.get(link))
+        consent = self.came_back(page, auth_time=int(harness.clock()), acr="mfa")
+        button = next(each for each in consent.buttons if "logout" in consent.buttons[each])
+        self.login = self.visitor.follow(self.visitor.submit(consent, button))
+
+    def came_back(self, page: Page, **said: Any) -> Page:
+        """Log in elsewhere, and return what the request gets then."""
+        self.world.idp.changed |= said
+        url = self.world.idp.authorize(page.header("Location") or "")
+        return self.visitor.follow(self.visitor.get(url))
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+@pytest.mark.parametrize(
+    ("demand", "passed_on"),
+    [
+        ({"prompt": "login"}, {"prompt": "login select_account", "max_age": "0"}),
+        ({"max_age": "60"}, {"prompt": "select_account", "max_age": "60"}),
+        ({"acr_values": "mfa"}, {"prompt": "select_account", "acr_values": "mfa"}),
+        ({"prompt": "select_account"}, {"prompt": "select_account"}),
+        ({"prompt": "consent"}, {"prompt": "select_account"}),
+    ],
+)
+def test_AZ_08_another_account_logs_in_once_as_the_request_demands(
+    make: Make, demand: dict[str, str], passed_on: dict[str, str], *, pushed: bool
+) -> None:
+    switched = Switched(make, demand, pushed=pushed)
+    world, harness = switched.world, switched.harness
+    harness.clock.now += 120
+    world.idp.user["sub"], at = "00u2", int(harness.clock())
+    consent = switched.came_back(switched.login, auth_time=at)
+    asked = world.idp.requests[-1]
+    names = ("prompt", "max_age", "acr_values")
+    assert {name: asked[name] for name in names if name in asked} == passed_on
+    assert "Use another account" in consent.text
+    allowed = switched.visitor.submit(consent, ("decision", "allow"))
+    tokens = harness.redeem(sent(allowed)["code"], switched.client).json
+    assert claims(tokens["access_token"])["auth_time"] == at
+    assert len(world.server.users.all()) == 2
+
+
+@pytest.mark.parametrize(
+    ("demand", "error"),
+    [
+        ({"prompt": "login"}, "login_required"),
+        ({"max_age": "60"}, "login_required"),
+        ({"acr_values": "mfa"}, "unmet_authentication_requirements"),
+    ],
+)
+def test_AZ_08_another_account_whose_login_is_old_or_weak_is_not_enough(
+    make: Make, demand: dict[str, str], error: str
+) -> None:
+    switched = Switched(make, demand)
+    switched.harness.clock.now += 120
+    switched.world.idp.user["sub"], at = "00u2", int(switched.harness.clock()) - 180
+    page = switched.came_back(switched.login, auth_time=at, acr="pin")
+    assert sent(page)["error"] == error
 
 
 # Whom it lets in

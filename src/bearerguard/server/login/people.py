@@ -7,7 +7,7 @@ Combines accounts, sessions, pages and consent; the endpoints import only this f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from urllib.parse import urlencode, urlsplit
 
@@ -556,14 +556,21 @@ class People:
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""
+        # What the request demands counts for the other account, too. A form that an earlier version
+        # rendered does not say it: the user is asked once more.
+        demands = Demands.read(posted.get("demands", Demands().stored))
+        query = unmarked(posted["query"])
+        if demands != Demands():
+            browser = self._csrf.known_browser(request) or ""
+            query = self.prompts.marked(query, browser, signed_in)
+        # Without select_account, an issuer elsewhere would sign in the same user again.
+        prompts = dict.fromkeys((*demands.prompt.split(), "select_account"))
         return self._logins.location(
             PendingRequest(
-                # Unmarked: what the request demands counts for the other account, too.
-                query=unmarked(posted["query"]),
+                query=query,
                 client_name=posted["client"],
                 redirect_uri=posted["redirect"],
-                # Else an issuer elsewhere would sign in the same user again.
-                demands=Demands("select_account"),
+                demands=replace(demands, prompt=" ".join(prompts)),
             )
         )
 

@@ -219,7 +219,7 @@ class UpstreamEndpoint:
                 pending.redirect_uri,
                 pending.again,
             ],
-            "demands": [asked.prompt, asked.max_age, list(asked.acr_values)],
+            "demands": pending.demands.stored,
         }
         state = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=browser)
         try:
@@ -350,8 +350,7 @@ class UpstreamEndpoint:
                 "stale", "state_of_another_upstream", f"it was begun at {quoted(content['key'])}"
             )
         path, query, client_name, redirect_uri, again = content["request"]
-        prompt, max_age, acr_values = content["demands"]
-        demands = Demands(prompt, max_age, tuple(acr_values))
+        demands = Demands.read(content["demands"])
         pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
         asked = self._asked(provider, demands, content["nonce"], content["verifier"])
         return content["id"], pending, asked
