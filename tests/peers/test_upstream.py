@@ -121,7 +121,9 @@ class Visitor:
 
 
 @contextmanager
-def parties(folder: Path, *, logout: bool = False, **environ: str) -> Generator[Parties]:
+def parties(
+    folder: Path, *, logout: bool = False, password_login: bool = True, **environ: str
+) -> Generator[Parties]:
     port = free_port()
     url, events = f"http://127.0.0.1:{port}", list[Any]()
     environ["UPSTREAM_REDIRECT"] = f"{url}/oauth/login/callback/example"
@@ -140,7 +142,11 @@ def parties(folder: Path, *, logout: bool = False, **environ: str) -> Generator[
             store=f"sqlite:///{folder}/auth.db",
             secret="a secret of the server only for tests",
             scopes={"read": "Read recordings"},
-            people=PeopleOptions(upstreams=[login], password_parameters=argon2.profiles.CHEAPEST),
+            people=PeopleOptions(
+                upstreams=[login],
+                password_login=password_login,
+                password_parameters=argon2.profiles.CHEAPEST,
+            ),
             on_event=events.append,
         ) as server:
             app = server.clients.add(
@@ -166,12 +172,24 @@ def test_a_user_of_oidc_provider_gets_tokens_of_our_server(tmp_path: Path) -> No
 def test_AZ_08_a_demanded_login_is_done_anew_there(tmp_path: Path) -> None:
     with parties(tmp_path) as there, Visitor() as ada:
         first = claims(there.redeem(ada.sign_in(there.link()).headers["location"])["access_token"])
-        time.sleep(1.1)  # the times in tokens are whole seconds
         for demand in ({"prompt": "login"}, {"max_age": "0"}):
+            time.sleep(1.1)  # the times in tokens are whole seconds
             location = ada.sign_in(there.link(**demand)).headers["location"]
             later = claims(there.redeem(location)["access_token"])
             assert later["auth_time"] > first["auth_time"], demand
             assert later["sub"] == first["sub"]
+
+
+@pytest.mark.parametrize("offset", ["-25", "25"])
+@pytest.mark.parametrize("demand", [{"prompt": "login"}, {"max_age": "0"}])
+def test_AZ_08_a_demanded_login_is_done_anew_where_the_clock_is_off(
+    tmp_path: Path, offset: str, demand: dict[str, str]
+) -> None:
+    with parties(tmp_path, CLOCK_OFFSET=offset) as there, Visitor() as ada:
+        began = time.time()
+        location = ada.sign_in(there.link(**demand)).headers["location"]
+        found = claims(there.redeem(location)["access_token"])
+        assert began - 5 < found["auth_time"] < time.time() + 5
 
 
 def test_keys_that_rotate_there_are_found(tmp_path: Path) -> None:
@@ -224,12 +242,8 @@ def test_in_chromium_the_button_leads_through_the_provider_back_to_the_app(
     tmp_path: Path,
 ) -> None:
     """Its policy for forms (`form-action`) covers the redirects, too."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("chromium is not installed")
     with parties(tmp_path) as there:
         plan = {
-            "chromium": found,
             "link": there.link(),
             "callback": CALLBACK,
             "button": "Continue with Example",
@@ -238,16 +252,62 @@ def test_in_chromium_the_button_leads_through_the_provider_back_to_the_app(
                 Path(os.environ.get("BEARERGUARD_PICTURES") or tmp_path) / "upstream-login.png"
             ),
         }
-        done = subprocess.run(
-            ["node", "upstream.mjs", json.dumps(plan)],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert claims(there.redeem(done.stdout.strip())["access_token"])["scope"] == "read"
+        location = browsed("upstream.mjs", plan)
+        assert claims(there.redeem(location)["access_token"])["scope"] == "read"
+
+
+def test_in_chromium_the_form_of_each_page_leads_to_the_provider_after_the_session(
+    tmp_path: Path,
+) -> None:
+    """Without passwords here, the login is there: the policy of each page must allow it."""
+    code = "/oauth/device?user_code=BCDF-GHJK"
+    passwords = {"current": "one battery", "new": "another battery", "repeated": "another battery"}
+    forms: list[dict[str, Any]] = [
+        {"name": "account", "path": "/oauth/account", "button": "button[name=end]"},
+        {
+            "name": "password",
+            "path": "/oauth/account/password",
+            "button": "button.primary",
+            "fields": passwords,
+        },
+        {"name": "device", "path": code, "button": "button.primary"},
+        {"name": "another account", "path": code, "button": "button.link", "ended": False},
+    ]
+    with parties(tmp_path, password_login=False) as there:
+        there.server.users.add("ada", "correct horse battery")
+        there.server.users.link("ada", issuer=there.provider.url, subject="ada")
+        plan = {
+            "link": there.link(),
+            "url": there.url,
+            "provider": there.provider.url,
+            "callback": CALLBACK,
+            "user": "ada",
+            "forms": forms,
+        }
+        led = json.loads(browsed("upstream_forms.mjs", plan))
+    assert led == {
+        "account": "",
+        "password": "",
+        "device": "",
+        "another account": "select_account",
+    }
+
+
+def browsed(script: str, plan: dict[str, Any]) -> str:
+    """Return what a script prints that drives Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    done = subprocess.run(
+        ["node", script, json.dumps(plan | {"chromium": chromium})],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_a_storm_of_logins_there_turns_nobody_away_and_leaves_tokens_alone(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import argon2
 import pytest
 
-from bearerguard.server import PeopleOptions
+from bearerguard import Response
+from bearerguard.server import PeopleOptions, User
+from bearerguard.testing.loopback import serving
+from tests.chromium import pressed
+from tests.processes import free_port
 from tests.server.harness import Harness, Make
 from tests.server.people.visitor import Visitor, path
 from tests.server.test_device_code import PAGE, PENDING, Screen, screen_client
+from tests.uvicorn_thread import running
 
 PASSWORD = "correct horse battery"
 
@@ -84,6 +91,21 @@ def test_DEV_01_a_session_that_ended_meanwhile_leads_back_to_the_code(
     login = visitor.follow(visitor.submit(page, user_code=screen.user_code))
     back = visitor.submit(login, username="ada", password=PASSWORD)
     assert visitor.follow(back).fields["user_code"] == screen.user_code
+
+
+def test_the_forms_lead_to_a_login_elsewhere_in_chromium(make: Make, tmp_path: Path) -> None:
+    """Its policy for forms (`form-action`) would cover the redirect to the app's own login."""
+    port = free_port()
+    with serving(lambda _: Response(200, (), b"The login of the app")) as login:
+        people = PeopleOptions(
+            # Signed out after the page was opened.
+            current_user=lambda request: User("ada", "Ada") if request.method == "GET" else None,
+            login_url=f"{login}/login",
+        )
+        harness = make(people=people, issuer=f"http://127.0.0.1:{port}")
+        with running(harness.server.asgi_app(), port) as url:
+            page = f"{url}{PAGE}?user_code=BCDF-GHJK"
+            pressed(page, "button.primary", "The login of the app", tmp_path / "profile")
 
 
 def test_DEV_01_a_disabled_user_gets_no_tokens_for_what_was_allowed_before(

@@ -201,6 +201,7 @@ class AuthorizationServer(ManagedServer):
             )
         self._threads = threads
         login_threads = max(1, threads // 2)
+        # Each upstream has as many, which wait without a connection for most of the time.
         upstream_threads = login_threads if providers else 0
         connections = threads + login_threads + upstream_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections, patient=True)

@@ -514,9 +514,14 @@ class Engine:
         below = path.removeprefix(self.settings.base_path)
         return method == "POST" and below in {LOGIN, PASSWORD}
 
-    def waits_for_upstream(self, path: str) -> bool:
-        """Whether a request to one of `paths` may wait for an issuer elsewhere."""
-        return path.removeprefix(self.settings.base_path) in self.people.waiting_paths
+    @property
+    def upstream_places(self) -> frozenset[str]:
+        """The names of the places for requests that may wait for an issuer elsewhere."""
+        return frozenset(self.people.waiting_paths.values())
+
+    def upstream_place(self, path: str) -> str | None:
+        """Return the name of the places for a request to one of `paths`; None if it waits not."""
+        return self.people.waiting_paths.get(path.removeprefix(self.settings.base_path))
 
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""

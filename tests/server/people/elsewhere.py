@@ -192,8 +192,8 @@ class World:
         self.idp, self.other = OpenIdProvider(IDP, clock), OpenIdProvider(OTHER, clock)
         self.transport.providers += [self.idp, self.other]
 
-    def visitor(self) -> Visitor:
-        return Visitor(self.handle, url=ISSUER)
+    def visitor(self, peer: str = "192.0.2.7") -> Visitor:
+        return Visitor(self.handle, url=ISSUER, peer=peer)
 
     def handle(self, request: Request) -> Response:
         return self.server.handle(request)

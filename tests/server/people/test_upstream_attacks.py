@@ -5,19 +5,24 @@ Nobody is signed in by any of it, and no account is made.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import anyio
+import httpx2
 import pytest
 
 from bearerguard import Request, Response
 from bearerguard.protocol.jose.signing import generate
 from bearerguard.runtime.messages import FetchFailed
+from bearerguard.runtime.rate_limits import RateLimit
+from bearerguard.server.login.upstream_endpoint import LOGOUT_TOKENS
 from bearerguard.testing.signing_key import SigningKey
 from tests.server.harness import ISSUER, Make, hidden_fields
 from tests.server.people.elsewhere import CLIENT, IDP, OTHER, World, answer
-from tests.server.people.visitor import Page
+from tests.server.people.visitor import Page, Visitor
 
 CALLBACK = f"{ISSUER}/oauth/login/callback"
 
@@ -376,8 +381,8 @@ def test_no_page_and_no_event_shows_a_secret(
 
 
 def test_upstreams_that_are_slow_leave_places_for_others(world: World) -> None:
-    """Each waiting request holds a thread: at most half of them do."""
-    places = world.server._engine.people.upstreams._places
+    """Each waiting request holds a thread: for one upstream, at most half of them do."""
+    places = world.server._engine.people.upstreams._places["example"]
     visitor = world.visitor()
     url = world.idp.authorize(world.chosen(visitor))
     held = 0
@@ -387,9 +392,115 @@ def test_upstreams_that_are_slow_leave_places_for_others(world: World) -> None:
     page = visitor.get(url)
     refused(world, page, 503, "no_place")
     assert "Many people are signing in" in page.text
+    other = world.visitor()
+    assert other.get(world.other.authorize(world.chosen(other, "other"))).status == 303
+    token = {"logout_token": world.idp.logout_token(sub="nobody")}
+    assert world.harness.post("/oauth/backchannel_logout/example", token).status == 200
     for _ in range(held):
         places.release()
     assert visitor.get(url).status == 303, "reloading the page is enough"
+
+
+def test_logout_tokens_whose_keys_are_slow_leave_places_for_logins(world: World) -> None:
+    places = world.server._engine.people.upstreams._places[LOGOUT_TOKENS]
+    while places.acquire(blocking=False):
+        pass
+    token = {"logout_token": world.idp.logout_token()}
+    assert world.harness.post("/oauth/backchannel_logout/example", token).status == 503
+    assert world.sign_in(world.visitor()).status == 303
+
+
+def test_under_asgi_an_upstream_that_hangs_stops_no_login_at_another(world: World) -> None:
+    """It holds a thread for each login that waits for it."""
+    there, others = world.visitor(), world.visitor()
+    waiting = [world.idp.authorize(world.chosen(there)) for _ in range(4)]
+    url = world.other.authorize(world.chosen(others, "other"))
+    token = {"logout_token": world.other.logout_token(sub="nobody")}
+    gate, hanging, fetch = threading.Event(), threading.Semaphore(0), world.idp.fetch
+
+    def hung(request: Any) -> Response:
+        hanging.release()
+        assert gate.wait(60)
+        return fetch(request)
+
+    world.idp.fetch = hung  # type: ignore[method-assign]
+    transport = httpx2.ASGITransport(world.server.asgi_app())
+    statuses: list[int] = []
+
+    async def program() -> None:
+        async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+
+            async def get(url: str, visitor: Visitor) -> None:
+                statuses.append((await http.get(url, headers=cookies(visitor))).status_code)
+
+            async with anyio.create_task_group() as group:
+                try:
+                    for each in waiting:
+                        group.start_soon(get, each, there)
+                    for _ in waiting:
+                        await anyio.to_thread.run_sync(hanging.acquire)
+                    with anyio.fail_after(60):
+                        await get(url, others)
+                        logout = "/oauth/backchannel_logout/other"
+                        statuses.append((await http.post(logout, data=token)).status_code)
+                finally:
+                    gate.set()
+
+    anyio.run(program)
+    assert statuses == [303, 200, 303, 303, 303, 303]
+
+
+# Throttling
+
+
+def test_who_sends_made_up_codes_is_throttled_before_the_upstream_is_asked(make: Make) -> None:
+    world = World(make, per_address=RateLimit(attempts=3, interval=60))
+    visitor = world.visitor()
+    urls = [world.idp.authorize(world.chosen(visitor)) for _ in range(5)]
+    for each in urls[:3]:
+        assert visitor.get(altered(each, code="made up")).status == 400
+    page = visitor.get(altered(urls[3], code="made up"))
+    assert (page.status, page.header("Retry-After")) == (429, "60")
+    assert "There were too many attempts. Try again in 1 minute." in page.text
+    assert "Start again" in page.text
+    assert len(world.idp.forms) == 3
+    [event] = world.harness.named("login_throttled")
+    assert event.details == {"address": "192.0.2.7", "upstream": "example"}
+    assert len(world.reasons()) == 3
+    # Others go on, and passwords of this address are counted with it.
+    assert world.sign_in(world.visitor(peer="192.0.2.8")).status == 303
+    form = hidden_fields(visitor.get("/oauth/login").html)
+    guess = {"username": "ada", "password": "a wrong password"}
+    assert visitor.post("/oauth/login", form | guess).status == 429
+    # The login is not used up: after the wait, reloading the page is enough.
+    world.harness.clock.now += 60
+    assert visitor.get(urls[3]).status == 303
+
+
+@pytest.mark.both_engines
+def test_logins_that_succeed_use_up_no_limit(make: Make) -> None:
+    world = World(make, per_address=RateLimit(attempts=1, interval=60))
+    for _ in range(4):
+        assert world.sign_in(world.visitor()).status == 303
+
+
+def test_a_response_that_nobody_here_asked_for_reaches_neither_database_nor_upstream(
+    make: Make,
+) -> None:
+    """It costs no more than any other page that is refused, and uses up no limit of others."""
+    world = World(make, per_address=RateLimit(attempts=1, interval=60))
+    stranger, visitor = world.visitor(), world.visitor()
+    url = world.idp.authorize(world.chosen(visitor))
+    for _ in range(5):
+        assert stranger.get(altered(url, state="made up")).status == 400
+        assert stranger.get(url).status == 400
+    assert world.harness.store.count("login_attempts") == 0
+    assert world.idp.forms == []
+    assert visitor.get(url).status == 303
+
+
+def cookies(visitor: Visitor) -> dict[str, str]:
+    return {"Cookie": "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())}
 
 
 def test_fuzzed_callbacks_never_end_in_500(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -28,7 +29,7 @@ from tests.server.people.elsewhere import (
     answer,
     sent,
 )
-from tests.server.people.visitor import path
+from tests.server.people.visitor import Page, path
 
 
 @pytest.fixture
@@ -78,6 +79,27 @@ def test_without_passwords_a_single_upstream_is_reached_at_once(make: Make) -> N
     assert refused.status == 404
 
 
+@pytest.mark.parametrize("password_login", [False, True])
+def test_the_forms_of_the_pages_lead_on_if_the_login_is_elsewhere_alone(
+    make: Make, *, password_login: bool
+) -> None:
+    login = UpstreamLogin(IDP, client_id=CLIENT, client_secret=SECRET, domains=["example.com"])
+    world = World(make, upstreams=[login], password_login=password_login)
+    ours = world.server.users.add("ada", PASSWORD)
+    world.server.users.link("ada", issuer=IDP, subject="00u1")
+    visitor = world.visitor()
+    page = visitor.get("/oauth/login")
+    key = login.key
+    location = world.chosen(visitor, key) if password_login else page.header("Location") or ""
+    assert visitor.get(world.idp.authorize(location)).status == 303
+    assert world.server.users.all() == [world.server.users.get(ours.login)]
+    for place in ("/oauth/account", "/oauth/account/password", "/oauth/device"):
+        page = visitor.get(place)
+        assert page.status == 200
+        # Chromium applies it to the redirects after a form.
+        assert ("form-action" in page.policy) == password_login, place
+
+
 def test_without_passwords_two_upstreams_are_a_choice(make: Make) -> None:
     page = World(make, password_login=False).visitor().get("/oauth/login")
     assert (page.status, 'name="password"' in page.html) == (200, False)
@@ -97,6 +119,86 @@ def test_who_signs_out_of_the_consent_page_may_choose_another_account(make: Make
     assert switched.status == 303
     world.idp.authorize(switched.header("Location") or "")
     assert world.idp.requests[-1]["prompt"] == "select_account"
+
+
+class Switched:
+    """A user who has chosen "Use another account" on the consent page of a request."""
+
+    def __init__(self, make: Make, demand: dict[str, str], *, pushed: bool = False) -> None:
+        login = UpstreamLogin(
+            IDP,
+            client_id=CLIENT,
+            client_secret=SECRET,
+            domains=["example.com"],
+            acr_values=["mfa"],
+        )
+        self.world = World(make, upstreams=[login], password_login=False)
+        self.harness = harness = self.world.harness
+        self.client = self.world.server.clients.add("Asks", redirect_uris=["https://a.example/cb"])
+        self.visitor = self.world.visitor()
+        link = harness.link(self.client, scope=None, **demand)
+        if pushed:
+            form = dict(parse_qsl(urlsplit(link).query)) | harness.credentials(self.client)
+            request_uri = harness.post("/oauth/par", form).json["request_uri"]
+            short = {"client_id": self.client.client_id, "request_uri": request_uri}
+            link = f"/oauth/authorize?{urlencode(short)}"
+        page = self.visitor.follow(self.visitor.get(link))
+        consent = self.came_back(page, auth_time=int(harness.clock()), acr="mfa")
+        button = next(each for each in consent.buttons if "logout" in consent.buttons[each])
+        self.login = self.visitor.follow(self.visitor.submit(consent, button))
+
+    def came_back(self, page: Page, **said: Any) -> Page:
+        """Log in elsewhere, and return what the request gets then."""
+        self.world.idp.changed |= said
+        url = self.world.idp.authorize(page.header("Location") or "")
+        return self.visitor.follow(self.visitor.get(url))
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+@pytest.mark.parametrize(
+    ("demand", "passed_on"),
+    [
+        ({"prompt": "login"}, {"prompt": "login select_account", "max_age": "0"}),
+        ({"max_age": "60"}, {"prompt": "select_account", "max_age": "60"}),
+        ({"acr_values": "mfa"}, {"prompt": "select_account", "acr_values": "mfa"}),
+        ({"prompt": "select_account"}, {"prompt": "select_account"}),
+        ({"prompt": "consent"}, {"prompt": "select_account"}),
+    ],
+)
+def test_AZ_08_another_account_logs_in_once_as_the_request_demands(
+    make: Make, demand: dict[str, str], passed_on: dict[str, str], *, pushed: bool
+) -> None:
+    switched = Switched(make, demand, pushed=pushed)
+    world, harness = switched.world, switched.harness
+    harness.clock.now += 120
+    world.idp.user["sub"], at = "00u2", int(harness.clock())
+    consent = switched.came_back(switched.login, auth_time=at)
+    asked = world.idp.requests[-1]
+    names = ("prompt", "max_age", "acr_values")
+    assert {name: asked[name] for name in names if name in asked} == passed_on
+    assert "Use another account" in consent.text
+    allowed = switched.visitor.submit(consent, ("decision", "allow"))
+    tokens = harness.redeem(sent(allowed)["code"], switched.client).json
+    assert claims(tokens["access_token"])["auth_time"] == at
+    assert len(world.server.users.all()) == 2
+
+
+@pytest.mark.parametrize(
+    ("demand", "error"),
+    [
+        ({"prompt": "login"}, "login_required"),
+        ({"max_age": "60"}, "login_required"),
+        ({"acr_values": "mfa"}, "unmet_authentication_requirements"),
+    ],
+)
+def test_AZ_08_another_account_whose_login_is_old_or_weak_is_not_enough(
+    make: Make, demand: dict[str, str], error: str
+) -> None:
+    switched = Switched(make, demand)
+    switched.harness.clock.now += 120
+    switched.world.idp.user["sub"], at = "00u2", int(switched.harness.clock()) - 180
+    page = switched.came_back(switched.login, auth_time=at, acr="pin")
+    assert sent(page)["error"] == error
 
 
 # Whom it lets in
@@ -348,7 +450,8 @@ def test_AZ_08_a_weaker_login_elsewhere_is_an_error_for_the_client(make: Make) -
 @pytest.mark.parametrize(
     ("demand", "passed_on"),
     [
-        ({"prompt": "login"}, {"prompt": "login"}),
+        ({"prompt": "login"}, {"prompt": "login", "max_age": "0"}),
+        ({"prompt": "login", "max_age": "60"}, {"prompt": "login", "max_age": "0"}),
         ({"max_age": "60"}, {"max_age": "60"}),
         ({"max_age": "0"}, {"max_age": "0"}),
         ({"prompt": "select_account"}, {"prompt": "select_account"}),
@@ -384,6 +487,53 @@ def test_AZ_08_max_age_is_satisfied_by_a_login_elsewhere_that_is_recent(world: W
     at = int(world.harness.clock()) - 40
     world.idp.changed |= {"auth_time": at}
     assert world.claims(world.visitor(), max_age="60")["auth_time"] == at
+
+
+@pytest.mark.parametrize(
+    ("behind", "leeway", "ok"),
+    [(25, 30, True), (35, 30, True), (120, 30, False), (120, 120, True), (25, 0, False)],
+)
+def test_AZ_08_a_clock_there_that_is_behind_is_allowed_for_within_the_leeway(
+    make: Make, behind: int, leeway: float, *, ok: bool
+) -> None:
+    world = World(make, login={"leeway": leeway})
+    now = int(world.harness.clock())
+    there = now - behind
+    world.idp.changed |= {"iat": there, "exp": there + 600, "auth_time": there}
+    visitor = world.visitor()
+    at = world.harness.link(prompt="login")
+    answered = sent(visitor.follow(world.sign_in(visitor, at=at)))
+    assert ("code" in answered) == ok
+    if ok:
+        found = claims(world.harness.redeem(answered["code"]).json["access_token"])
+        assert found["auth_time"] == there + min(behind, leeway)
+    else:
+        assert answered["error"] == "login_required"
+
+
+@pytest.mark.parametrize(("ahead", "age", "ok"), [(200, 90, False), (200, 30, True)])
+def test_AZ_08_a_clock_there_that_is_ahead_makes_no_login_recent(
+    world: World, ahead: int, age: int, *, ok: bool
+) -> None:
+    there = int(world.harness.clock()) + ahead
+    world.idp.changed |= {"iat": there, "exp": there + 600, "auth_time": there - age}
+    visitor = world.visitor()
+    page = visitor.follow(world.sign_in(visitor, at=world.harness.link(max_age="60")))
+    assert ("code" in sent(page)) == ok
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_AZ_08_the_same_login_there_is_no_new_one_whenever_its_token_is_made(
+    world: World, delay: int
+) -> None:
+    """The provider disregards `prompt=login`: its user does not log in a second time."""
+    visitor, at = world.visitor(), int(world.harness.clock())
+    world.idp.changed |= {"auth_time": at}
+    assert "code" in sent(visitor.follow(world.sign_in(visitor, at=world.harness.link())))
+    world.harness.clock.now += 3
+    world.idp.changed |= {"iat": int(world.harness.clock()) - delay}
+    again = world.sign_in(visitor, at=world.harness.link(prompt="login"))
+    assert sent(visitor.follow(again))["error"] == "login_required"
 
 
 def test_AZ_08_an_apps_own_login_says_its_methods(make: Make) -> None:

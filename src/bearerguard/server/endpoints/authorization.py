@@ -195,7 +195,7 @@ class AuthorizationEndpoint:
             redirect_uri=target.redirect_uri,
             prompt=prompt.sign_in,
             acr_values=self._people.prompts.possible(prompt),
-            demands=Demands(prompt.for_login, prompt.max_age, prompt.acr_values),
+            demands=Demands.of(prompt),
         )
 
     def decide(self, request: Request) -> Response:
@@ -440,6 +440,7 @@ class AuthorizationEndpoint:
                 published_at=_published_at(target.client),
                 is_unknown=target.client.registered_by == clients.BY_REQUEST,
                 is_local=redirect_uri.are_local(target.client.redirect_uris),
+                demands=Demands.of(self._prompt_or_none(request, target)),
             ),
         )
 

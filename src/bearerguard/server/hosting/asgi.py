@@ -51,13 +51,16 @@ class AsgiHost:
             waiting=_WAITING_LOGINS,
             busy=engine.busy,
         )
-        # So has what may wait for an issuer elsewhere.
-        self._upstreams = Threads(
-            engine.handle,
-            engine.password_places,
-            waiting=_WAITING_LOGINS,
-            busy=engine.busy,
-        )
+        # So has what may wait for an issuer elsewhere, for each of these.
+        self._upstreams = {
+            name: Threads(
+                engine.handle,
+                engine.password_places,
+                waiting=_WAITING_LOGINS,
+                busy=engine.busy,
+            )
+            for name in engine.upstream_places
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond, or pass the request on."""
@@ -97,8 +100,8 @@ class AsgiHost:
         await _send(send, await self._threads_for(request.method, path).run(request))
 
     def _threads_for(self, method: str, path: str) -> Threads:
-        if self._engine.waits_for_upstream(path):
-            return self._upstreams
+        if (place := self._engine.upstream_place(path)) is not None:
+            return self._upstreams[place]
         return self._logins if self._engine.is_login(method, path) else self._threads
 
     async def _alone(self, scope: Scope, receive: Receive, send: Send) -> None:

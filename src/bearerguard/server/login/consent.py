@@ -21,6 +21,7 @@ from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.prompt import unmarked
 from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.steps import Demands
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Link, Pages
 from bearerguard.server.pages.error_pages import ErrorPages
@@ -77,6 +78,7 @@ class ConsentRequest:
         published_at: the host of the client's metadata document, or "".
         is_unknown: whether the client registered itself, so that nobody has checked its name.
         is_local: whether all of its redirect URIs are on this device.
+        demands: what the request demands of the login, for "Use another account".
     """
 
     client_id: str
@@ -90,6 +92,7 @@ class ConsentRequest:
     published_at: str = ""
     is_unknown: bool = False
     is_local: bool = False
+    demands: Demands = field(default_factory=Demands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Consent:
             "resources": asked.resources,
             "client": asked.client_name,
             "redirect": asked.redirect_uri,
+            "demands": asked.demands.stored,
         }
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=user.user_id)
         kind, shown = destination(asked.redirect_uri)

@@ -96,6 +96,7 @@ class DevicePages:
         tickets: seals what was asked.
         throttle: limits what is tried.
         switch_action: the URL that "Use another account" posts to; "" hides the button.
+        leads_on: whether the login, to which the forms may redirect, is or may be on another site.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class DevicePages:
         tickets: Tickets,
         throttle: Throttle,
         switch_action: str,
+        leads_on: bool,
     ) -> None:
         self._base = base
         self._pages = pages
@@ -116,6 +118,7 @@ class DevicePages:
         self._tickets = tickets
         self._throttle = throttle
         self._switch_action = switch_action
+        self._leads_on = leads_on
 
     def charge(self, signed_in: SignedIn, address: str) -> Attempt:
         """Charge a user code that was entered; `wait` is 0 if it may be looked up."""
@@ -168,6 +171,7 @@ class DevicePages:
         return self._pages.page(
             "device",
             status=429 if wait else 400 if problem else 200,
+            leads_to=self._leads_on,
             headers=(*proof.headers, *waiting),
             action=self._base + DEVICE,
             switch_action=self._switch_action,
@@ -190,6 +194,7 @@ class DevicePages:
         }
         return self._pages.page(
             "device_consent",
+            leads_to=self._leads_on,
             headers=proof.headers,
             action=self._base + DEVICE,
             switch_action=self._switch_action,

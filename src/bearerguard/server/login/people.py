@@ -7,7 +7,7 @@ Combines accounts, sessions, pages and consent; the endpoints import only this f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from urllib.parse import urlencode, urlsplit
 
@@ -164,6 +164,7 @@ class LoginParts:
     throttle: Throttle
     known_browsers: KnownBrowsers
     audit: Audit
+    leads_on: bool  # whether the login is on another site, or may be
 
 
 class People:
@@ -178,7 +179,7 @@ class People:
         on_disabled: called with the id of a disabled user; revokes all grants of that user.
         options: the operator's choices.
         password_places: how many password checks may run or wait at once, and how many requests
-            may wait for upstreams.
+            may wait for each upstream.
         providers: the upstreams of `options`.
         end_logins: ends what began by a login elsewhere.
 
@@ -270,6 +271,9 @@ class People:
             per_address=options.per_address,
         )
         known_browsers = KnownBrowsers(cookies, tickets, self.accounts.password_mark)
+        only_elsewhere = not options.password_login and len(providers) == 1
+        # An app's own login may be on another site, or lead to one at once.
+        leads_on = only_elsewhere or options.current_user is not None
         self.devices: DevicePages = DevicePages(
             self._base,
             pages=self._pages,
@@ -278,6 +282,7 @@ class People:
             tickets=tickets,
             throttle=self.throttle,
             switch_action="" if options.current_user else self._base + LOGOUT,
+            leads_on=leads_on,
         )
         self._logins = Logins(self._base, tickets=tickets, sessions=self._sessions, audit=audit)
         self.upstreams: UpstreamEndpoint = UpstreamEndpoint(
@@ -287,6 +292,7 @@ class People:
             errors=self.errors,
             csrf=csrf,
             tickets=tickets,
+            throttle=self.throttle,
             logins=self._logins,
             identities=Identities(database, clock, audit=audit),
             database=database,
@@ -296,10 +302,11 @@ class People:
             places=password_places,
             end_logins=end_logins or _end_nothing,
         )
-        # The paths, relative to the issuer's, of what may wait for an issuer elsewhere.
-        self.waiting_paths: frozenset[str] = self.upstreams.paths | self.upstreams.logout_paths
-        if not options.password_login and len(providers) == 1:
-            self.waiting_paths |= {LOGIN}  # it goes there at once
+        # The paths, relative to the issuer's, of what may wait for an issuer elsewhere, each with
+        # the name of the places that it waits in.
+        self.waiting_paths: Mapping[str, str] = self.upstreams.waiting_paths
+        if only_elsewhere:
+            self.waiting_paths |= {LOGIN: providers[0].key}  # it goes there at once
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
@@ -325,6 +332,7 @@ class People:
             throttle=self.throttle,
             known_browsers=known_browsers,
             audit=audit,
+            leads_on=leads_on,
         )
 
     @property
@@ -433,8 +441,7 @@ class People:
                         path=path,
                         client_name=self._pages.site,
                         again=again,
-                        # With max_age, an issuer elsewhere must say when it was (OIDC Core §2).
-                        demands=Demands("login", max_age=0) if again else Demands(),
+                        demands=Demands("login") if again else Demands(),
                     )
                 )
             )
@@ -545,14 +552,21 @@ class People:
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""
+        # What the request demands counts for the other account, too. A form that an earlier version
+        # rendered does not say it: the user is asked once more.
+        demands = Demands.read(posted.get("demands", Demands().stored))
+        query = unmarked(posted["query"])
+        if demands != Demands():
+            browser = self._csrf.known_browser(request) or ""
+            query = self.prompts.marked(query, browser, signed_in)
+        # Without select_account, an issuer elsewhere would sign in the same user again.
+        prompts = dict.fromkeys((*demands.prompt.split(), "select_account"))
         return self._logins.location(
             PendingRequest(
-                # Unmarked: what the request demands counts for the other account, too.
-                query=unmarked(posted["query"]),
+                query=query,
                 client_name=posted["client"],
                 redirect_uri=posted["redirect"],
-                # Else an issuer elsewhere would sign in the same user again.
-                demands=Demands("select_account"),
+                demands=replace(demands, prompt=" ".join(prompts)),
             )
         )
 

@@ -9,7 +9,7 @@ further prover needs a form or a link on the login page, and ends in `proved` to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -68,10 +68,21 @@ class Demands:
     max_age: int | None = None
     acr_values: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, prompt: Prompt) -> Demands:
+        """Return what an authorization request demands."""
+        return cls(prompt.for_login, prompt.max_age, prompt.acr_values)
+
+    @classmethod
+    def read(cls, stored: Sequence[Any]) -> Demands:
+        """Return what `stored` was made of."""
+        prompt, max_age, acr_values = stored
+        return cls(prompt, max_age, tuple(acr_values))
+
     @property
-    def is_fresh(self) -> bool:
-        """Whether only a login counts whose time is known."""
-        return "login" in self.prompt.split() or self.max_age is not None
+    def stored(self) -> list[Any]:
+        """The demands as a ticket contains them."""
+        return [self.prompt, self.max_age, list(self.acr_values)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +137,13 @@ class Logins:
 
     def location(self, pending: PendingRequest) -> str:
         """Return the URL of the login page that continues a request; its ticket is made here."""
-        demands = pending.demands
         content = {
             "path": pending.path,
             "query": pending.query,
             "client": pending.client_name,
             "redirect": pending.redirect_uri,
             "again": pending.again,
-            "demands": [demands.prompt, demands.max_age, list(demands.acr_values)],
+            "demands": pending.demands.stored,
         }
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
@@ -156,7 +166,6 @@ class Logins:
 
     def _read(self, ticket: str, content: Mapping[str, Any]) -> PendingRequest:
         # An earlier version's ticket does not say all of it.
-        prompt, max_age, acr_values = content.get("demands", ("", None, ()))
         return PendingRequest(
             ticket,
             content.get("path", AUTHORIZE),
@@ -164,7 +173,7 @@ class Logins:
             content["client"],
             content["redirect"],
             content.get("again", False),
-            Demands(prompt, max_age, tuple(acr_values)),
+            Demands.read(content.get("demands", ("", None, ()))),
         )
 
     def proved(

@@ -115,6 +115,13 @@ class Throttle:
                 return attempt
         return self._charge(self._database, login, address, browser)
 
+    def charge_address(self, address: str) -> Attempt:
+        """Charge an attempt that names no account, such as a login elsewhere, to its address.
+
+        The result's `wait` is 0 if it may be made; `take_back` undoes the charge of a success.
+        """
+        return self._charged(self._by_address(address))
+
     def charge_site(
         self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
     ) -> float:
@@ -210,18 +217,19 @@ class Throttle:
     def _charges(self, login: str, address: str) -> tuple[Charge, ...]:
         """Return what an attempt is charged to, in order."""
         digest, (site, shared) = self._secret.digest, site_of(address)
+        by_address = self._by_address(address)
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
         )
-        by_address = digest("attempt by address", site)
         if shared:
-            return (Charge(by_address, self._per_address.times(_UNKNOWN_ADDRESS)), everywhere)
+            return by_address, everywhere
         here = digest("attempt by account and address", f"{site} {login}")
-        return (
-            Charge(by_address, self._per_address),
-            Charge(here, self._per_account),
-            everywhere,
-        )
+        return by_address, Charge(here, self._per_account), everywhere
+
+    def _by_address(self, address: str) -> Charge:
+        site, shared = site_of(address)
+        limit = self._per_address.times(_UNKNOWN_ADDRESS) if shared else self._per_address
+        return Charge(self._secret.digest("attempt by address", site), limit)
 
 
 class DatabaseThrottle:

@@ -1,9 +1,9 @@
 """Logins elsewhere: their start, the callback, and back-channel logout.
 
 Owns the order of the checks. The state of a login is sealed in the parameter `state`, for one
-browser, one upstream and one use; each upstream has a redirect URI of its own (RFC 9700 §4.4). Only
-then is the code redeemed, the user admitted, and a session begun. Whatever fails has a page with a
-way back, and an event with the cause.
+browser, one upstream and one use; each upstream has a redirect URI of its own (RFC 9700 §4.4). Then
+the throttle is asked. Only then is the code redeemed, the user admitted, and a session begun.
+Whatever fails has a page with a way back, and an event with the cause.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from bearerguard.server.login.steps import (
     Proof,
     see_other,
 )
+from bearerguard.server.login.throttle import Attempt, Throttle
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Pages
 from bearerguard.server.pages.error_pages import ErrorPages
@@ -142,12 +143,13 @@ class UpstreamEndpoint:
         errors: shows and reports errors.
         csrf: protects the forms, and names the browsers.
         tickets: seals the state of logins.
+        throttle: limits login attempts.
         logins: goes on after a login.
         identities: finds and makes the accounts.
         database: records what was used.
         secret: keys the digests of what was used.
         audit: receives the events.
-        places: how many requests may wait for upstreams at once.
+        places: how many requests may wait for each upstream at once, and how many logout tokens.
         end_logins: ends what began by a login elsewhere.
     """
 
@@ -160,6 +162,7 @@ class UpstreamEndpoint:
         errors: ErrorPages,
         csrf: Csrf,
         tickets: Tickets,
+        throttle: Throttle,
         logins: Logins,
         identities: Identities,
         database: Database,
@@ -176,13 +179,17 @@ class UpstreamEndpoint:
         self._errors = errors
         self._csrf = csrf
         self._tickets = tickets
+        self._throttle = throttle
         self._logins = logins
         self._identities = identities
         self._database = database
         self._secret = secret
         self._audit = audit
         self._clock = clock
-        self._places = threading.BoundedSemaphore(places)
+        # One that is slow must not stop the logins at the others.
+        self._places = {
+            name: threading.BoundedSemaphore(places) for name in (*self.providers, LOGOUT_TOKENS)
+        }
         self._end_logins = end_logins
 
     @property
@@ -194,6 +201,12 @@ class UpstreamEndpoint:
     def logout_paths(self) -> frozenset[str]:
         """The paths for logout tokens, relative to the issuer's path."""
         return frozenset(LOGOUT_TOKENS + key for key in self.providers)
+
+    @property
+    def waiting_paths(self) -> dict[str, str]:
+        """All of these paths, each with the name of the places that its requests wait in."""
+        logins = {place + key: key for key in self.providers for place in (START, CALLBACK)}
+        return logins | dict.fromkeys(self.logout_paths, LOGOUT_TOKENS)
 
     @property
     def offers(self) -> list[dict[str, str]]:
@@ -245,12 +258,12 @@ class UpstreamEndpoint:
                 pending.redirect_uri,
                 pending.again,
             ],
-            "demands": [asked.prompt, asked.max_age, list(asked.acr_values)],
+            "demands": pending.demands.stored,
         }
         state = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=browser)
         try:
             # A place only for what waits: a storm of logins must not turn users away here.
-            with nullcontext() if provider.is_ready else self._place():
+            with nullcontext() if provider.is_ready else self._place(provider.key):
                 url = provider.authorization_url(asked, state)
         except UpstreamError as error:
             return self._failed(provider, pending, error)
@@ -262,7 +275,7 @@ class UpstreamEndpoint:
         provider = self.providers[urlsplit(request.url).path.rpartition("/")[2]]
         token = from_form(request).required("logout_token")
         try:
-            with self._place():
+            with self._place(LOGOUT_TOKENS):
                 logout = provider.logout(token)
             is_new = self._end_logins(
                 provider.issuer,
@@ -361,18 +374,32 @@ class UpstreamEndpoint:
         pending = PendingRequest()
         try:
             parameters = _parameters(request)
-            # First: a login that finds no place can be tried again by reloading the page.
-            with self._place():
-                pending, asked = self._begun(request, provider, parameters)
+            name, pending, asked = self._begun(request, provider, parameters)
+            # Before it is used up: a login that finds no place, or comes too often, can be tried
+            # again by reloading the page.
+            with self._place(provider.key):
+                attempt = self._charged(request, provider)
+                self._use_up(name)
                 found = provider.authenticate(_code(parameters), parameters.get("iss"), asked)
-            return self._admitted(request, provider, pending, found)
+            response = self._admitted(request, provider, pending, found)
         except UpstreamError as error:
             return self._failed(provider, pending, error)
+        self._throttle.take_back(attempt)
+        return response
+
+    def _charged(self, request: Request, provider: Provider) -> Attempt:
+        """Charge a login to the limit of its address; raises `UpstreamError` at the limit."""
+        attempt = self._throttle.charge_address(request.peer)
+        if attempt.wait:
+            address = request.peer or None
+            self._audit.emit("login_throttled", address=address, upstream=provider.key)
+            raise _Throttled(attempt.wait)
+        return attempt
 
     def _begun(
         self, request: Request, provider: Provider, parameters: Parameters
-    ) -> tuple[PendingRequest, Asked]:
-        """Return the login that a response belongs to, and use it up; raises `UpstreamError`."""
+    ) -> tuple[str, PendingRequest, Asked]:
+        """Return the login that a response belongs to, its name first; raises `UpstreamError`."""
         browser = self._csrf.known_browser(request)
         try:
             content = self._tickets.open(
@@ -385,16 +412,18 @@ class UpstreamEndpoint:
             raise UpstreamError(
                 "stale", "state_of_another_upstream", f"it was begun at {quoted(content['key'])}"
             )
-        with self._database.write(concurrent=True) as connection:
-            end = self._clock() + _LIFETIME + _SLACK
-            if not self._use(connection, f"state {content['id']}", end):
-                raise UpstreamError("stale", "used_state", "the response came before")
         path, query, client_name, redirect_uri, again = content["request"]
-        prompt, max_age, acr_values = content["demands"]
-        demands = Demands(prompt, max_age, tuple(acr_values))
+        demands = Demands.read(content["demands"])
         pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
         asked = self._asked(provider, demands, content["nonce"], content["verifier"])
-        return pending, asked
+        return content["id"], pending, asked
+
+    def _use_up(self, name: str) -> None:
+        """Use up a login; raises `UpstreamError` if it was used before."""
+        with self._database.write(concurrent=True) as connection:
+            end = self._clock() + _LIFETIME + _SLACK
+            if not self._use(connection, f"state {name}", end):
+                raise UpstreamError("stale", "used_state", "the response came before")
 
     def _admitted(
         self,
@@ -463,14 +492,18 @@ class UpstreamEndpoint:
         return self._secret.digests("upstream login", name)
 
     @contextmanager
-    def _place(self) -> Generator[None]:
-        """Take one of the places; raises `UpstreamError` if a slow upstream has them all."""
-        if not self._places.acquire(blocking=False):
-            raise UpstreamError("busy", "no_place", "too many requests wait for upstreams")
+    def _place(self, name: str) -> Generator[None]:
+        """Take one of an upstream's places; raises `UpstreamError` if all of them are taken.
+
+        `name` is the upstream's key, or `LOGOUT_TOKENS`.
+        """
+        places = self._places[name]
+        if not places.acquire(blocking=False):
+            raise UpstreamError("busy", "no_place", "too many requests wait for the upstream")
         try:
             yield
         finally:
-            self._places.release()
+            places.release()
 
     def _failed(
         self, provider: Provider, pending: PendingRequest, error: UpstreamError
@@ -483,7 +516,7 @@ class UpstreamEndpoint:
                 user_id=error.user_id,
                 reason=error.reason,
             )
-        else:
+        elif not isinstance(error, _Throttled):
             self._audit.emit(
                 "upstream_login_failed",
                 upstream=provider.key,
@@ -491,12 +524,17 @@ class UpstreamEndpoint:
                 cause=error.cause or None,
             )
         status = STATUS[error.outcome]
-        waiting = (("Retry-After", str(RETRY_SECONDS)),) if status == 503 else ()  # noqa: PLR2004 - Unavailable
+        wait = error.wait if isinstance(error, _Throttled) else RETRY_SECONDS
+        waiting = (("Retry-After", str(wait)),) if status in {429, 503} else ()
         return self._pages.page(
             "upstream",
             status=status,
             headers=waiting,
-            text=self._pages.texts(f"upstream.{error.outcome}", upstream=provider.name),
+            text=self._pages.texts(
+                f"upstream.{error.outcome}",
+                upstream=provider.name,
+                wait=self._pages.texts.wait(wait),
+            ),
             again=self._base + LOGIN if pending.is_empty else self._logins.location(pending),
         )
 
@@ -507,6 +545,14 @@ class _Refused(UpstreamError):
     def __init__(self, reason: str, user_id: str | None) -> None:
         super().__init__("refused", reason)
         self.user_id = user_id
+
+
+class _Throttled(UpstreamError):
+    """The limit of login attempts from this address is used up; it is reported before."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__("throttled", "login_throttled")
+        self.wait = wait
 
 
 def _refused(reason: str, user_id: str | None) -> UpstreamError:

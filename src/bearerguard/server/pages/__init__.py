@@ -279,7 +279,7 @@ class Pages:
             name: the template's name, without `.html`.
             status: the status code.
             leads_to: whether a form leads to another site in the end, such as the client's
-                redirect URI.
+                redirect URI, or a login elsewhere.
             headers: additional header fields.
             values: the template's variables.
         """

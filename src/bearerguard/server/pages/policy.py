@@ -34,7 +34,7 @@ def page_headers(
         style: the exact content of the page's style element, for its hash.
         script: the exact content of the page's script element, or "" for a page without one.
         images: whether the page has images, all of them in data URIs.
-        leads_on: whether the page's form ends in a redirect to a client.
+        leads_on: whether the page's form ends in a redirect to a client or to a login elsewhere.
         in_popups: whether an app may open the page in a popup that must keep its opener.
     """
     policy = "; ".join(
@@ -45,10 +45,10 @@ def page_headers(
             *(("img-src data:",) if images else ()),
             # Chromium applies this directive to every redirect after a form's POST: ours to the
             # client, and the client's own to another host or to an app's scheme (`claude:`),
-            # which is unknown here. No source expression matches every scheme, not even `*` (CSP
-            # §6.7.2.8). So it is set only on pages that lead to no client. The others are protected
-            # by their templates, which escape every value and run one known script at most, and by
-            # the CSRF token.
+            # which is unknown here. Likewise to a login elsewhere, and its own to another host. No
+            # source expression matches every scheme, not even `*` (CSP §6.7.2.8). So it is set only
+            # on pages that lead to neither. The others are protected by their templates, which
+            # escape every value and run one known script at most, and by the CSRF token.
             *(() if leads_on else ("form-action 'self'",)),
             "frame-ancestors 'none'",
             "base-uri 'none'",

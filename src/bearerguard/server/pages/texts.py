@@ -48,6 +48,7 @@ TEXTS: Mapping[str, str] = {
     " site, or use another account.",
     "upstream.cancelled": "You did not sign in at {upstream}.",
     "upstream.busy": "Many people are signing in right now. Try again in a few seconds.",
+    "upstream.throttled": "There were too many attempts. Try again in {wait}.",
     "upstream.unmet": "{upstream} could not sign you in as the app demands.",
     "wait.seconds": "{count} seconds",
     "wait.minute": "1 minute",

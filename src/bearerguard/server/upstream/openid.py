@@ -44,6 +44,8 @@ from bearerguard.server.upstream.provider import (
 # Seconds for which metadata is used: so long that logins do not wait for it, so short that a new
 # endpoint is found on the day of its change.
 _METADATA_SECONDS = 3600.0
+# Seconds by which `iat` differs though no clock is off: a response takes time; it counts seconds.
+_MAX_DELAY = 5
 _MAX_METHODS, _MAX_METHOD = 20, 100
 _MAX_SESSION = 255
 _ID_TOKEN = frozenset({"jwt"})
@@ -92,6 +94,8 @@ class OpenIdProvider:
     def authorization_url(self, asked: Asked, state: str) -> str:
         """Return the URL of the authentication request (OIDC Core §3.1.2.1)."""
         options, published = self._options, self._metadata()
+        # With max_age, the ID token must say when the login was (§2).
+        max_age = 0 if "login" in asked.prompt.split() else asked.max_age
         fields = {
             "response_type": "code",
             "client_id": options.client_id,
@@ -102,7 +106,7 @@ class OpenIdProvider:
             "code_challenge": pkce.challenge(asked.verifier),
             "code_challenge_method": pkce.METHOD,
             "prompt": asked.prompt,
-            "max_age": "" if asked.max_age is None else str(asked.max_age),
+            "max_age": "" if max_age is None else str(max_age),
             "acr_values": " ".join(self._contexts_there(asked.acr_values)),
         }
         url = self._endpoint(published, "authorization_endpoint")
@@ -121,12 +125,11 @@ class OpenIdProvider:
         claims = self._claims(token, access_token, asked)
         subject = checked_subject(claims.get("sub"))
         session = claims.get("sid")
-        auth_time = claims.get("auth_time")
         return Authenticated(
             self._identity(subject, self._completed(claims, access_token, published)),
             acr=self._context_here(claims.get("acr")),
             amr=_methods(claims.get("amr")),
-            auth_time=float(auth_time) if jwt.is_date(auth_time) else None,
+            auth_time=_dated(claims, self._options.leeway, self._clock()),
             session=session if isinstance(session, str) and len(session) <= _MAX_SESSION else None,
             issued_at=float(claims["iat"]),
         )
@@ -325,6 +328,22 @@ def _places(issuer: str) -> tuple[str, ...]:
     places = metadata.metadata_urls(issuer)
     openid = issuer.rstrip("/") + metadata.OPENID_PATH
     return tuple(dict.fromkeys((openid, *places)))
+
+
+def _dated(claims: Mapping[str, Any], leeway: float, now: float) -> float | None:
+    """Return when the user was authenticated, by the clock here; None if unknown.
+
+    An ID token is made when its code is redeemed: `iat` shows by how much the clock there is off.
+    That it is behind makes a login recent, by no more than the leeway.
+    """
+    at = claims.get("auth_time")
+    if not jwt.is_date(at):
+        return None
+    behind = now - claims["iat"]
+    # Otherwise the same login would have another time at each use.
+    if abs(behind) <= _MAX_DELAY:
+        return float(at)
+    return float(at + round(min(behind, leeway)))
 
 
 def _methods(amr: object) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from bearerguard.server.upstream.options import Admission, UpstreamIdentity
 RETRY_SECONDS = 5
 # What a page says of a failure; the names are those of texts.
 Outcome: TypeAlias = Literal[
-    "unavailable", "invalid", "stale", "refused", "cancelled", "busy", "unmet"
+    "unavailable", "invalid", "stale", "refused", "cancelled", "busy", "unmet", "throttled"
 ]
 STATUS: dict[Outcome, int] = {
     "unavailable": 503,
@@ -28,6 +28,7 @@ STATUS: dict[Outcome, int] = {
     "refused": 403,
     "cancelled": 403,
     "unmet": 403,
+    "throttled": 429,
 }
 
 
