@@ -586,7 +586,7 @@ def test_GRANT_01_grants_are_listed_in_parts_and_revoked(run: Run, store: str) -
     assert "There are more: --after " in text.stderr
     assert parsed(run("grants", "revoke", adas[0], "--json")) == {"revoked": 1}
     again = run("grants", "revoke", adas[0], code=1)
-    assert "no such grant is valid" in again.stderr
+    assert f"no such grant is valid: {adas[0]}" in again.stderr
     assert "Revoked: 2." in run("grants", "revoke", "--user", "ada", "--client", "web").stdout
     assert "Revoked: 1." in run("grants", "revoke", "--client", "web").stdout
     assert "no valid grants" in run("grants", "revoke", "--client", "web").stdout
@@ -594,6 +594,28 @@ def test_GRANT_01_grants_are_listed_in_parts_and_revoked(run: Run, store: str) -
         graces[0]
     ]
     assert "There are no grants." in run("grants", "list", "--client", "web").stdout
+
+
+def test_GRANT_01_ids_of_no_grant_are_named_and_the_others_revoked(run: Run, store: str) -> None:
+    run("user", "add", "ada", given=f"{PASSWORD}\n")
+    run("client", "add", "Notes", "--id", "notes", "--scope", "read")
+    first, second, third = granted(store, "ada", "notes", "notes", "notes")
+    partly = run("grants", "revoke", "mistyped", first, "\x1b[2J", first, "mistyped", code=1)
+    assert partly.stdout == "Revoked: 1.\n"
+    last = partly.stderr.splitlines()[-1]
+    assert last.startswith("bearerguard: not revoked")
+    assert last.endswith("no such grant is valid: mistyped, \\x1b[2J")
+    assert parsed(run("grants", "revoke", first, second, "--json", code=1)) == {
+        "revoked": 1,
+        "missing": [first],
+        "error": {
+            "message": f"not revoked, because no such grant is valid: {first}",
+            "exit_code": 1,
+        },
+    }
+    assert [each["grant_id"] for each in parsed(run("grants", "list", "--json"))["grants"]] == [
+        third
+    ]
 
 
 def test_GRANT_01_a_user_is_deleted_after_a_question(run: Run, store: str) -> None:

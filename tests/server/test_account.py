@@ -627,8 +627,9 @@ def test_GRANT_01_operators_revoke_single_grants(harness: Harness) -> None:
     ada, notes = Person(harness), added(harness, "Notes")
     first, second = ada.allow(notes), ada.allow(notes)
     access = harness.server.access
-    assert access.revoke(grant_of(first), "unknown", "\0", grant_of(first)) == 1
-    assert access.revoke(grant_of(first)) == 0
+    given = ("unknown", grant_of(first), "\0", grant_of(first))
+    assert access.revoke(*given) == (grant_of(first),), "a caller sees which ids were wrong"
+    assert access.revoke(grant_of(first)) == ()
     assert harness.refresh(first["refresh_token"], notes).status == 400
     assert harness.refresh(second["refresh_token"], notes).status == 200
     assert ada.get(harness.link(notes)).status == 200, "consent is asked for again"

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -270,6 +271,55 @@ def test_PAR_01_an_address_pushes_a_limited_number_of_requests_of_public_clients
     assert by_address(harness, harness.app, "2001:db8::1").status == 201, "it has proved itself"
     harness.clock.now += 1
     assert by_address(harness, harness.phone, "2001:db8::1").status == 201
+
+
+# The networks that requests come from, all at one moment.
+FLOODS = [
+    pytest.param(lambda n: f"2001:db8:0:{n % 256:x}::1", 4 * 120, id="of one /56"),
+    pytest.param(lambda n: f"2001:db8:0:{n:x}::1", 16 * 120, id="of one /48"),
+    pytest.param(lambda n: f"2001:db8:{n:x}::1", 6000, id="of anybody"),
+]
+
+
+@pytest.mark.both_engines
+@pytest.mark.parametrize(("network", "stored"), FLOODS[: size(3, 1)])
+def test_PAR_01_strangers_leave_a_bounded_number_of_rows_together(
+    make: Make, network: Callable[[int], str], stored: int
+) -> None:
+    harness = make()
+    number = size(10_000, 500)
+    found = Counter(
+        by_address(harness, harness.phone, network(each)).status for each in range(number)
+    )
+    rows = harness.store.count("pushed_requests")
+    print(f"{number} pushed requests, {rows} stored: {dict(found)}")
+    assert found == {201: stored, 429: number - stored}
+    assert rows == stored
+    assert by_address(harness, harness.app, "2001:db8::1").status == 201, "it has proved itself"
+
+
+def test_PAR_01_the_requests_of_all_strangers_have_one_limit(harness: Harness) -> None:
+    assert by_address(harness, harness.phone, "198.51.100.7").status == 201
+    limit = harness.server._engine.codes._secret.digest("pushed request in all", "")
+    harness.store.run(  # as it is after 6000
+        "UPDATE login_attempts SET whole_at = :at WHERE digest = :limit",
+        {"at": harness.clock.now + 6000 * 0.05, "limit": limit},
+    )
+    refused = by_address(harness, harness.phone, "198.51.100.8")
+    assert refused.error == (429, "temporarily_unavailable")
+    assert by_address(harness, harness.app, "198.51.100.8").status == 201, "it has proved itself"
+    harness.clock.now += 0.06
+    assert by_address(harness, harness.phone, "198.51.100.9").status == 201
+
+
+def test_PAR_01_all_processes_count_the_requests_of_strangers_together(make: Make) -> None:
+    harness = make()
+    for _ in range(60):
+        assert by_address(harness, harness.phone, "198.51.100.7").status == 201
+    harness.server.close()
+    harness.server = harness.another()
+    found = [by_address(harness, harness.phone, "198.51.100.7").status for _ in range(61)]
+    assert found == [201] * 60 + [429]
 
 
 def test_PAR_01_a_client_pushes_a_limited_number_of_requests(harness: Harness) -> None:

@@ -16,7 +16,7 @@ from bearerguard import ConfigurationError
 from bearerguard.redis import RedisThrottle
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.rate_limits import Charge, RateLimit, ThrottleStore
-from bearerguard.server.login.throttle import DatabaseThrottle
+from bearerguard.server.login.throttle import DatabaseThrottle, sites_of
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from tests.processes import free_port
@@ -126,6 +126,30 @@ def test_a_clock_that_was_set_back_locks_nobody_out(redis: RedisServer) -> None:
         client.set("{bearerguard}:limit:a", f"{(time.time() + 86_400) * 1000:.3f}")
     assert store.charge([Charge("a", SLOW)]) == 0
     assert 990 < store.charge([Charge("a", SLOW)]) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "factors"),
+    [
+        ("198.51.100.7", ["198.51.100.7"], [1]),
+        ("::ffff:198.51.100.7", ["198.51.100.7"], [1]),
+        (
+            "2001:db8:1:203:4::5%eth0",
+            ["2001:db8:1:203::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"],
+            [1, 4, 16],
+        ),
+        ("::1", ["::1"], [5]),
+        ("::ffff:127.0.0.1", ["127.0.0.1"], [5]),
+        ("unix:socket", ["unix:socket"], [5]),
+        ("", [""], [5]),
+    ],
+)
+def test_an_address_is_limited_with_the_networks_that_a_site_may_have(
+    address: str, networks: list[str], factors: list[int]
+) -> None:
+    sites = sites_of(address)
+    assert (list(sites.networks), list(sites.factors)) == (networks, factors)
+    assert sites.are_shared == (factors == [5])
 
 
 def attempts(url: str, count: int, admitted: Any) -> None:

@@ -93,13 +93,13 @@ class ProcessLimit:
         self._lock = ProcessLock()
         self._whole_at = TTLCache[str, float](_MAX_KEYS, limit.span, timer=elapsed)
 
-    def charge(self, key: str, *, times: int = 1) -> float:
-        """Charge an attempt to a key, whose limit is `times` as high.
+    def charge(self, key: str) -> float:
+        """Charge an attempt to a key.
 
         Returns:
             0, or the seconds until the next attempt if the limit is used up.
         """
-        limit, now = self._limit.times(times), self._elapsed()
+        limit, now = self._limit, self._elapsed()
         latest = now + limit.span - limit.interval
         with self._lock:
             whole_at = max(now, self._whole_at.get(key, now))

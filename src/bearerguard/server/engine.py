@@ -368,6 +368,7 @@ class Engine:
             pushed=pushed,
             proofs=TokenRequestProofs(settings.url(metadata.PUSH), **stored),
             settings=settings,
+            throttle=self.people.throttle,
             elapsed=elapsed,
         )
 

@@ -304,6 +304,11 @@ def test_an_address_that_tries_many_names_is_throttled(tmp_path: Path) -> None:
     neighbour = harness.visitor(peer="2001:db8:1:2:ffff::9")
     assert neighbour.sign_in("ada", PASSWORD).status == 429
     assert harness.visitor(peer="2001:db8:1:3::1").sign_in("ada", PASSWORD).status == 303
+    for network in ("10", "11", "12"):
+        other = harness.visitor(peer=f"2001:db8:1:{network}::1")
+        assert [other.sign_in(f"name{n}", "wrong one").status for n in range(3)] == [403] * 3
+    assert harness.visitor(peer="2001:db8:1:13::1").sign_in("ada", PASSWORD).status == 429
+    assert harness.visitor(peer="2001:db8:1:100::1").sign_in("ada", PASSWORD).status == 303
     assert harness.visitor(peer="").sign_in("ada", PASSWORD).status == 303
     assert harness.visitor(peer="unix:socket").sign_in("ada", PASSWORD).status == 303
     mapped = harness.visitor(peer="::ffff:192.0.2.9")

@@ -10,7 +10,7 @@ from bearerguard.cli import output
 from bearerguard.cli.help import Application
 from bearerguard.cli.server.server_options import Store, opened
 from bearerguard.errors import ConfigurationError, NothingRevoked
-from bearerguard.server.account.access import GrantedAccess
+from bearerguard.server.account.access import Access, GrantedAccess
 
 app: typer.Typer = Application(help="List and revoke what users have allowed clients.")
 
@@ -77,9 +77,10 @@ def revoke(
 
     The personal access tokens that a client made by a grant end with it; with --user alone, all
     of the user's. With --client alone, the tokens end, too, that the client has for itself. It
-    stays registered.
+    stays registered. Of several grants it revokes all that are valid; it fails if there are others.
     """
-    with output.endings(json=json):
+    done: dict[str, Any] = {}
+    with output.endings(json=json, beside=done):
         by_user = user is not None or user_id is not None
         if bool(grants) == (by_user or client is not None) or (user and user_id):
             raise ConfigurationError(
@@ -87,9 +88,7 @@ def revoke(
             )
         with opened(store) as server:
             if grants:
-                count = server.access.revoke(*grants)
-                if not count:
-                    raise NothingRevoked("nothing was revoked: no such grant is valid")
+                count = _revoked(server.access, grants, done, json=json)
             elif by_user:
                 count = server.revoke_user(login=user, user_id=user_id, client_id=client)
             else:
@@ -98,6 +97,19 @@ def revoke(
         output.as_json({"revoked": count})
     else:
         output.say(f"Revoked: {count}." if count else "There were no valid grants.")
+
+
+def _revoked(access: Access, grants: list[str], done: dict[str, Any], *, json: bool) -> int:
+    """Revoke grants by their ids; raise `NothingRevoked`, with all ids that are of no valid one."""
+    revoked = access.revoke(*grants)
+    done["revoked"] = len(revoked)
+    missing = [each for each in dict.fromkeys(grants) if each not in revoked]
+    if missing:
+        done["missing"] = missing
+        if revoked and not json:
+            output.say(f"Revoked: {len(revoked)}.")
+        raise NothingRevoked(f"not revoked, because no such grant is valid: {', '.join(missing)}")
+    return len(revoked)
 
 
 def _values(grant: GrantedAccess) -> dict[str, Any]:

@@ -145,12 +145,15 @@ class Access:
         """Return all grants, the newest first, as `page` does; they are read as they are needed."""
         return self._take(queries.START, self._chosen(login, user_id, client_id))
 
-    def revoke(self, *grant_ids: str) -> int:
-        """Revoke grants with all their tokens; return how many were not revoked before.
+    def revoke(self, *grant_ids: str) -> tuple[str, ...]:
+        """Revoke grants with all their tokens; their users are asked for their consent again.
 
-        Their users are asked for their consent again.
+        Returns:
+            The ids of the grants that this call revoked, each once. The other ids are unknown, or
+            their grants had ended before.
         """
-        return sum(self._revoke(each, None, "revoked") for each in dict.fromkeys(grant_ids))
+        given = dict.fromkeys(grant_ids)
+        return tuple(each for each in given if self._revoke(each, None, "revoked"))
 
     def revoke_client(self, client_id: str) -> int:
         """Revoke the grants of all users to a client, which stays registered; return how many.

@@ -2,8 +2,9 @@
 
 A client sends the parameters of its authorization request here and gets a `request_uri` for them.
 They are checked as at the authorization endpoint, and are checked there again, since the client
-may be changed in between. How often a client may push is counted in this process alone: what that
-protects is the store.
+may be changed in between. What strangers push is counted where login attempts are, so that all
+processes together store a bounded number of their requests. What the operator's own clients push is
+counted in this process alone.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from bearerguard.server.endpoints.pushed_requests import PushedRequests
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, noting
 from bearerguard.server.http.parameters import Parameters, from_form
-from bearerguard.server.login.throttle import site_of
+from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
 from bearerguard.server.tokens.dpop import TokenRequestProofs
 
 # Anybody may push as a public client, but few users share an address: so many requests at once,
 # and one a second.
-_PER_ADDRESS = RateLimit(attempts=120, interval=1.0)
-# The limit that requests without a known address share, as a multiple of that of one address.
-_UNKNOWN_ADDRESS = 5
+PER_ADDRESS = RateLimit(attempts=120, interval=1.0)
+# Of all addresses together. A request is stored for an hour if somebody arrives with it: 80,000.
+IN_ALL = RateLimit(attempts=6000, interval=0.05)
 # More logins than an application has in a second, and fewer rows than a store would notice.
 _PER_CLIENT = RateLimit(attempts=6000, interval=0.01)
 # A request of usual size has some hundred octets, and one that is not pushed 5000 at most.
@@ -49,6 +50,7 @@ class PushedAuthorizationEndpoint:
         pushed: PushedRequests,
         proofs: TokenRequestProofs,
         settings: Settings,
+        throttle: Throttle,
         elapsed: Callable[[], float],
     ) -> None:
         self._authentication = authentication
@@ -56,7 +58,7 @@ class PushedAuthorizationEndpoint:
         self._pushed = pushed
         self._proofs = proofs
         self._lifetime = max(1, int(settings.lifetimes.pushed_request))
-        self._by_address = ProcessLimit(_PER_ADDRESS, elapsed)
+        self._throttle = throttle
         self._by_client = ProcessLimit(_PER_CLIENT, elapsed)
 
     def handle(self, request: Request) -> Response:
@@ -83,16 +85,17 @@ class PushedAuthorizationEndpoint:
         return responses.private(content, *headers, status=201)
 
     def _charge(self, request: Request, client: Client) -> None:
-        """Raise `OAuthError` if the client, or the address of a stranger, pushes too often.
+        """Raise `OAuthError` if the client, or strangers, push too often.
 
         A confidential client that an operator has registered pushes for all its users from one
         address.
         """
-        wait = 0.0
-        if not client.is_confidential or client.registered_by is not None:
-            site, is_shared = site_of(request.peer)
-            wait = self._by_address.charge(site, times=_UNKNOWN_ADDRESS if is_shared else 1)
-        wait = wait or self._by_client.charge(client.client_id)
+        if client.is_confidential and client.registered_by is None:
+            wait = self._by_client.charge(client.client_id)
+        else:
+            wait = self._throttle.charge_site(
+                "pushed request", request.peer, by_address=PER_ADDRESS, in_all=IN_ALL
+            )
         if wait:
             raise OAuthError(
                 names.TEMPORARILY_UNAVAILABLE,

@@ -1,8 +1,8 @@
 """Device codes: a person allows on another device what a device asks for (RFC 8628).
 
-The device polls with its device code; the person knows the user code alone. A poll at the right
-pace writes nothing: each process remembers when it was asked last, and what a poll that came too
-soon adds to the interval is stored.
+The device polls with its device code; the person knows the user code alone. The time of the last
+poll is stored, and what polls that came too soon have added to the interval: a device keeps to the
+pace whichever processes it asks.
 """
 
 from __future__ import annotations
@@ -12,11 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cachetools import TTLCache
-
 from bearerguard.protocol import names, scope
-from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.client import Client
 from bearerguard.server.grants.scopes_and_resources import Scopes, narrowed_resources
@@ -45,8 +41,6 @@ INTERVAL, _SLOWER = 5, 5.0
 _SLOWEST = 600.0
 # Seconds by which timers and networks may let a poll come too soon.
 _TOLERANCE = 1.0
-# The codes whose last poll a process remembers.
-_MOST_POLLED = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +76,6 @@ class DeviceCodeGrant:
         self._audit = audit
         self._clock = clock
         self._note_use = note_use
-        self._elapsed = elapsed_by(clock)
-        self._polled = TTLCache[str, float](_MOST_POLLED, _SLOWEST, timer=self._elapsed)
-        self._lock = ProcessLock()
 
     def issue(
         self, client: Client, scopes: Scopes, resources: Sequence[str]
@@ -187,22 +178,22 @@ class DeviceCodeGrant:
             raise OAuthError(names.EXPIRED_TOKEN, "The device code has expired: ask for another")
 
     def _pending(self, code: Row) -> OAuthError:
-        if self._is_too_soon(code):
-            with self._database.write(concurrent=True) as connection:
-                rows.slow_down(connection, code.digest, _SLOWER, _SLOWEST)
-            return OAuthError(
-                names.SLOW_DOWN,
-                f"Ask {_SLOWER:.0f} seconds less often from now on (RFC 8628 section 3.5)",
-                interval=code.poll_interval,
+        with self._database.write(concurrent=True) as connection:
+            in_time = rows.poll(
+                connection,
+                code.digest,
+                self._clock(),
+                tolerance=_TOLERANCE,
+                more=_SLOWER,
+                most=_SLOWEST,
             )
-        return OAuthError(names.AUTHORIZATION_PENDING, "The user has not decided yet")
-
-    def _is_too_soon(self, code: Row) -> bool:
-        now = self._elapsed()
-        with self._lock:
-            last = self._polled.get(code.digest)
-            self._polled[code.digest] = now
-        return last is not None and now - last < code.poll_interval - _TOLERANCE
+        if in_time:
+            return OAuthError(names.AUTHORIZATION_PENDING, "The user has not decided yet")
+        return OAuthError(
+            names.SLOW_DOWN,
+            f"Ask {_SLOWER:.0f} seconds less often from now on (RFC 8628 section 3.5)",
+            interval=code.poll_interval,
+        )
 
     def _redeem(self, client: Client, code: Row, parameters: Parameters) -> TokenResponse:
         def redeem(connection: Connection) -> None:

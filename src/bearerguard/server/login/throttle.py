@@ -25,8 +25,9 @@ from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import login_attempts, remove_expired
 
-# Each IPv6 site has at least a /64, from which an attacker may choose any address (RFC 6177).
-_IPV6_PREFIX = 64
+# The IPv6 networks that a site may have as a whole (RFC 6177), with their limits as multiples of
+# that of one address. An attacker may choose any address of them.
+_IPV6_NETWORKS = {64: 1, 56: 4, 48: 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,9 @@ class Throttle:
         per_account: the limit of each login name from one address, and of each known browser.
             It applies to names without an account too. From all addresses together, the limit
             is three times as high.
-        per_address: the limit of each address; an IPv6 /64 counts as one. Requests without a
-            known address (loopback, a Unix socket) share a limit that is five times as high.
+        per_address: the limit of each address; an IPv6 /64 counts as one, and the limits of its
+            /56 and /48 are 4 and 16 times as high. Requests without a known address (loopback, a
+            Unix socket) share a limit that is five times as high.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class Throttle:
 
         The result's `wait` is 0 if it may be made; `take_back` undoes the charge of a success.
         """
-        return self._charged(self._by_address(address))
+        return self._charged(*self._by_address("attempt", sites_of(address), self._per_address))
 
     def charge_site(
         self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
@@ -129,11 +131,9 @@ class Throttle:
 
         Returns 0, or the seconds until the next attempt.
         """
-        digest, (site, shared) = self._secret.digest, site_of(address)
-        limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
         return self._charged(
-            Charge(digest(f"{purpose} by address", site), limit),
-            Charge(digest(f"{purpose} in all", ""), in_all),
+            *self._by_address(purpose, sites_of(address), by_address),
+            Charge(self._secret.digest(f"{purpose} in all", ""), in_all),
         ).wait
 
     def charge_one(self, purpose: str, who: str, limit: RateLimit) -> int:
@@ -155,11 +155,10 @@ class Throttle:
         The user is charged first: one who is at the limit uses up no limit of others. The result's
         `wait` is 0 if it may be checked; `take_back` undoes the charges of one that was right.
         """
-        digest, (site, shared) = self._secret.digest, site_of(address)
-        limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
+        digest = self._secret.digest
         return self._charged(
             Charge(digest(f"{purpose} by user", user_id), by_user),
-            Charge(digest(f"{purpose} by address", site), limit),
+            *self._by_address(purpose, sites_of(address), by_address),
             Charge(digest(f"{purpose} in all", ""), in_all),
         )
 
@@ -205,31 +204,37 @@ class Throttle:
     def _charge(self, store: ThrottleStore, login: str, address: str, browser: str) -> Attempt:
         if browser:
             key = self._secret.digest("attempt by browser", browser)
-            own = (Charge(key, self._per_account),)
-            if not store.charge(own):
-                return Attempt(0, store, own=own)
-        charges = self._charges(login, address)
-        wait = store.charge(charges)
+            of_browser = (Charge(key, self._per_account),)
+            if not store.charge(of_browser):
+                return Attempt(0, store, own=of_browser)
+        sites = sites_of(address)
+        by_address = self._by_address("attempt", sites, self._per_address)
+        own = self._own(login, sites)
+        wait = store.charge((*by_address, *own))
         if wait:
             return Attempt(math.ceil(wait), store)
-        return Attempt(0, store, own=charges[1:], by_address=charges[:1])
+        return Attempt(0, store, own=own, by_address=by_address)
 
-    def _charges(self, login: str, address: str) -> tuple[Charge, ...]:
-        """Return what an attempt is charged to, in order."""
-        digest, (site, shared) = self._secret.digest, site_of(address)
-        by_address = self._by_address(address)
+    def _own(self, login: str, sites: Sites) -> tuple[Charge, ...]:
+        """Return what an attempt for a login name is charged to, in order."""
+        digest = self._secret.digest
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
         )
-        if shared:
-            return by_address, everywhere
-        here = digest("attempt by account and address", f"{site} {login}")
-        return by_address, Charge(here, self._per_account), everywhere
+        if sites.are_shared:
+            return (everywhere,)
+        here = digest("attempt by account and address", f"{sites.networks[0]} {login}")
+        return (Charge(here, self._per_account), everywhere)
 
-    def _by_address(self, address: str) -> Charge:
-        site, shared = site_of(address)
-        limit = self._per_address.times(_UNKNOWN_ADDRESS) if shared else self._per_address
-        return Charge(self._secret.digest("attempt by address", site), limit)
+    def _by_address(self, purpose: str, sites: Sites, limit: RateLimit) -> tuple[Charge, ...]:
+        """Return the charges of an address, the smallest network first.
+
+        A network at its limit uses up no limit of its neighbours.
+        """
+        return tuple(
+            Charge(self._secret.digest(f"{purpose} by address", network), limit.times(factor))
+            for network, factor in zip(sites.networks, sites.factors, strict=True)
+        )
 
 
 class DatabaseThrottle:
@@ -302,19 +307,33 @@ def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> f
     return 0.0
 
 
-def site_of(address: str) -> tuple[str, bool]:
-    """Return the address or IPv6 /64 that is limited as one, and whether clients may share it.
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """What an address is limited as.
 
-    Clients share the loopback address of a proxy or a tunnel on this machine, and the missing
-    address of a Unix socket.
+    Attributes:
+        networks: the address, or the IPv6 networks that contain it, the smallest first.
+        factors: their limits, as multiples of that of one address.
+        are_shared: whether many clients may have this address: the loopback address of a proxy or
+            a tunnel on this machine, or the missing address of a Unix socket.
     """
+
+    networks: Sequence[str]
+    factors: Sequence[int] = (1,)
+    are_shared: bool = False
+
+
+def sites_of(address: str) -> Sites:
+    """Return what an address is limited as."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return address, True
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            site = ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)
-            return str(site), parsed.is_loopback
+        return Sites((address,), (_UNKNOWN_ADDRESS,), are_shared=True)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
-    return str(parsed), parsed.is_loopback
+    if parsed.is_loopback:
+        return Sites((str(parsed),), (_UNKNOWN_ADDRESS,), are_shared=True)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return Sites((str(parsed),))
+    networks = (ipaddress.ip_network((parsed, each), strict=False) for each in _IPV6_NETWORKS)
+    return Sites(tuple(map(str, networks)), tuple(_IPV6_NETWORKS.values()))

@@ -159,7 +159,7 @@ def keep(
 
 
 def change(connection: Connection, row: ClientRow, origins: Sequence[str]) -> None:
-    """Change a client to what `row` has."""
+    """Change a client to what `row` has; nothing happens if it was removed in between."""
     lifetime = row.get("access_lifetime")
     values: dict[str, object] = {"name": row["name"], "options": row["options"]}
     if lifetime is not None:
@@ -168,8 +168,8 @@ def change(connection: Connection, row: ClientRow, origins: Sequence[str]) -> No
         known = clients.c.access_lifetime
         values["access_lifetime"] = case((known > lifetime, known), else_=lifetime)
     changing = update(clients).where(clients.c.client_id == row["client_id"], stands())
-    connection.execute(changing.values(**values))
-    _set_origins(connection, row["client_id"], origins)
+    if connection.execute(changing.values(**values)).rowcount:
+        _set_origins(connection, row["client_id"], origins)
 
 
 def remove_secrets(connection: Connection, client_id: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict, Unpack
 
-from sqlalchemy import Double, bindparam, case, exists, select, update
+from sqlalchemy import Double, bindparam, case, exists, or_, select, update
 
 from bearerguard.server.store.connection import (
     Connection,
@@ -37,7 +37,7 @@ _THIS = device_codes.c.digest == bindparam("code")
 _NOW = bindparam("now", type_=Double)
 _ADD = prepared_insert(
     device_codes,
-    *("decided_at", "user_id", "auth_time", "acr", "amr", "upstream", "upstream_sid"),
+    *("polled_at", "decided_at", "user_id", "auth_time", "acr", "amr", "upstream", "upstream_sid"),
     "redeemed_at",
     unless_known=True,
 )
@@ -50,6 +50,21 @@ _FIND_USER_CODE = Prepared(
     )
 )
 _MORE, _MOST = bindparam("more", type_=Double), bindparam("most", type_=Double)
+_LATEST = bindparam("latest", type_=Double)
+_POLLED_AT = device_codes.c.polled_at
+_POLL = Prepared(
+    update(device_codes)
+    .where(
+        _THIS,
+        or_(
+            _POLLED_AT.is_(None),
+            _POLLED_AT + device_codes.c.poll_interval <= _LATEST,
+            # By a machine whose clock is ahead, or before the clock was set back.
+            _POLLED_AT > _LATEST,
+        ),
+    )
+    .values(polled_at=_NOW)
+)
 _SLOW_DOWN = Prepared(
     update(device_codes)
     .where(_THIS, device_codes.c.poll_interval < _MOST)
@@ -109,9 +124,19 @@ def find_undecided(connection: Executes, user_codes: Iterable[str], now: float) 
     return None
 
 
-def slow_down(connection: Connection, digest: str, more: float, most: float) -> None:
-    """Add `more` seconds to the interval between two polls; it is `most` at the most."""
+def poll(
+    connection: Connection, digest: str, now: float, *, tolerance: float, more: float, most: float
+) -> bool:
+    """Note a poll.
+
+    Returns False if it came more than `tolerance` seconds too soon after the last that did not.
+    Then the interval between two polls is `more` seconds longer, and `most` at the most.
+    """
+    values = {"code": digest, "now": now, "latest": now + tolerance}
+    if connection.execute(_POLL, values).rowcount:
+        return True
     connection.execute(_SLOW_DOWN, {"code": digest, "more": more, "most": most})
+    return False
 
 
 def decide(

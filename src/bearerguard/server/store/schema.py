@@ -238,8 +238,9 @@ device_codes: Table = Table(
     Column("resources", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
-    # Seconds between two polls; each that came too soon has added to it.
+    # Seconds between two polls; each that came too soon has added to it. The last that did not.
     Column("poll_interval", Double, nullable=False),
+    Column("polled_at", Double),
     # When somebody allowed or refused it; who allowed it, NULL for nobody.
     Column("decided_at", Double),
     Column("user_id", _ID),

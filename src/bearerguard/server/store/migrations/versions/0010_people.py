@@ -83,6 +83,7 @@ def _add_device_codes() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.Column("poll_interval", sa.Double(), nullable=False),
+        sa.Column("polled_at", sa.Double(), nullable=True),
         sa.Column("decided_at", sa.Double(), nullable=True),
         sa.Column("user_id", sa.String(length=255), nullable=True),
         sa.Column("auth_time", sa.Double(), nullable=True),
