@@ -216,7 +216,7 @@ def test_an_outage_there_is_a_page_with_a_way_back(tmp_path: Path) -> None:
         assert (page.status_code, page.headers["retry-after"]) == (503, "5")
         assert "Example cannot be reached" in page.text
         there.provider.outage(on=False)
-        back = re.search(r'<a href="([^"]+)"', page.text)
+        back = re.search(r'<a class="[^"]*" href="([^"]+)"', page.text)
         assert back is not None
         time.sleep(5.1)  # it is asked every five seconds while it fails
         assert "code=" in ada.sign_in(str(page.url.join(back[1]))).headers["location"]
@@ -234,8 +234,8 @@ def test_who_signs_out_there_is_signed_out_here(tmp_path: Path) -> None:
         assert there.provider.logouts == ["success"]
         assert not there.is_active(tokens["access_token"])
         assert there.is_active(others["access_token"])
-        assert "You are signed in" not in ada.client.get(f"{there.url}/oauth/login").text
-        assert "You are signed in" in eve.client.get(f"{there.url}/oauth/login").text
+        account = f"{there.url}/oauth/account"
+        assert [each.client.get(account).status_code for each in (ada, eve)] == [303, 200]
 
 
 def test_in_chromium_the_button_leads_through_the_provider_back_to_the_app(
