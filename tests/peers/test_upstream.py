@@ -98,7 +98,10 @@ class Visitor:
 
     def sign_in(self, link: str, name: str = "ada") -> httpx2.Response:
         """Go through all pages, and return the last response: a redirect to the app, or a page."""
-        answer = self.client.get(link)
+        return self.follow(self.client.get(link), name)
+
+    def follow(self, answer: httpx2.Response, name: str) -> httpx2.Response:
+        """Go on from a response, as `sign_in` does."""
         for _ in range(30):
             location = answer.headers.get("location", "")
             if location.startswith(CALLBACK):
@@ -107,6 +110,11 @@ class Visitor:
                 answer = self.client.get(str(answer.url.join(location)))
             elif "/oauth/login/upstream/example" in answer.text:
                 posted = answer.url.join("/oauth/login/upstream/example")
+                answer = self.client.post(posted, data=hidden_fields(answer.text))
+            elif "Submitting Callback" in answer.text:  # it ends its session of another user
+                action = re.search(r'action="([^"]+)"', answer.text)
+                assert action is not None
+                posted = answer.url.join(action[1])
                 answer = self.client.post(posted, data=hidden_fields(answer.text))
             elif prompt := re.search(r'name="prompt" value="(\w+)"', answer.text):
                 action = re.search(r'action="([^"]+)"', answer.text)
@@ -178,6 +186,20 @@ def test_AZ_08_a_demanded_login_is_done_anew_there(tmp_path: Path) -> None:
             later = claims(there.redeem(location)["access_token"])
             assert later["auth_time"] > first["auth_time"], demand
             assert later["sub"] == first["sub"]
+
+
+def test_another_account_can_be_used_where_no_choice_of_accounts_is_offered(
+    tmp_path: Path,
+) -> None:
+    with parties(tmp_path) as there, Visitor() as ada:
+        consent = ada.sign_in(there.link(prompt="consent"))
+        switch = re.search(r'formaction="([^"]+)"[^>]*>Use another account', consent.text)
+        assert switch is not None, consent.text
+        posted = ada.client.post(str(consent.url.join(switch[1])), data=hidden_fields(consent.text))
+        answer = ada.follow(posted, "grace")
+        assert "Use another account" in answer.text
+        assert {each.name for each in there.server.users.all()} == {"User ada", "User grace"}
+        assert there.reasons() == []
 
 
 @pytest.mark.parametrize("offset", ["-25", "25"])

@@ -201,6 +201,32 @@ def test_AZ_08_another_account_whose_login_is_old_or_weak_is_not_enough(
     assert sent(page)["error"] == error
 
 
+def test_a_provider_that_offers_no_choice_of_accounts_is_asked_for_a_login(make: Make) -> None:
+    switched = Switched(make, {"max_age": "60"})
+    world, harness, visitor = switched.world, switched.harness, switched.visitor
+    harness.clock.now += 120
+    world.idp.parameters = {"code": None, "error": "invalid_request"}
+    again = visitor.get(world.idp.authorize(switched.login.header("Location") or ""))
+    assert world.idp.requests[-1]["prompt"] == "select_account"
+    world.idp.parameters = {}
+    world.idp.user["sub"] = "00u2"
+    consent = switched.came_back(again, auth_time=int(harness.clock()))
+    assert world.idp.requests[-1]["prompt"] == "login"
+    assert "Use another account" in consent.text
+    assert len(world.server.users.all()) == 2
+
+
+def test_a_provider_that_refuses_a_login_too_is_a_page(make: Make) -> None:
+    switched = Switched(make, {})
+    switched.world.idp.parameters = {"code": None, "error": "invalid_request"}
+    again = switched.visitor.get(
+        switched.world.idp.authorize(switched.login.header("Location") or "")
+    )
+    url = switched.world.idp.authorize(again.header("Location") or "")
+    assert switched.visitor.get(url).status == 400
+    assert switched.world.reasons() == ["upstream_error"]
+
+
 # Whom it lets in
 
 

@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -375,6 +375,9 @@ class UpstreamEndpoint:
         try:
             parameters = _parameters(request)
             name, pending, asked = self._begun(request, provider, parameters)
+            if _offers_no_choice(parameters, asked):
+                login = replace(pending.demands, prompt="login")
+                return self.start(request, provider, replace(pending, demands=login))
             # Before it is used up: a login that finds no place, or comes too often, can be tried
             # again by reloading the page.
             with self._place(provider.key):
@@ -569,6 +572,11 @@ def _parameters(request: Request) -> Parameters:
     except OAuthError as error:
         raise UpstreamError("stale", error.reason, error.description) from error
     return parameters
+
+
+def _offers_no_choice(parameters: Parameters, asked: Asked) -> bool:
+    """Whether a provider refuses to let the user choose an account: it may support that or not."""
+    return parameters.get("error") == names.INVALID_REQUEST and "select_account" in asked.prompt
 
 
 def _code(parameters: Parameters) -> str:
