@@ -456,7 +456,8 @@ class PersonalTokenError(AdministrationError):
 
     Attributes:
         reason: `name`, `scope`, `resource` or `lifetime` for what is not valid, `too_many`,
-            `disabled` for the account, `repeated` for a form, or `user` for what is no user's id.
+            `disabled` for the account, `ended` for a user who may no longer act, `repeated` for a
+            form, or `user` for what is no user's id.
     """
 
     def __init__(self, message: str, reason: str) -> None:

@@ -94,7 +94,7 @@ read = "Read your recordings"
     assert "workload_identity" in started[0].authentication_methods
 
 
-def test_AZ_11_the_pages_are_branded_by_the_file(
+def test_the_pages_are_branded_by_the_file(
     folder: Path, started: list[AuthorizationServer]
 ) -> None:
     (folder / "logo.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
@@ -133,7 +133,7 @@ delete = "Delete your recordings"
         (["--powerful-scope", "delete"], "--powerful-scope: the server has no scope 'delete'"),
     ],
 )
-def test_AZ_11_branding_that_cannot_be_used_names_the_option_and_the_remedy(
+def test_branding_that_cannot_be_used_names_the_option_and_the_remedy(
     folder: Path, arguments: list[str], said: str
 ) -> None:
     result = run("serve", "--config", usable(folder), *arguments)

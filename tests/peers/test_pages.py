@@ -228,7 +228,7 @@ def test_every_page_says_what_it_is(seen: dict[str, Any]) -> None:
     assert titles["consent"].startswith("Field Notes asks for access")
 
 
-def test_AZ_11_a_logo_is_drawn_and_an_operators_colors_are_easy_to_read(
+def test_a_logo_is_drawn_and_an_operators_colors_are_easy_to_read(
     seen: dict[str, Any],
 ) -> None:
     """The policy lets the picture be loaded; the first test found no fault with the contrast."""
@@ -268,7 +268,7 @@ def test_another_account_is_asked_for_the_same_app(seen: dict[str, Any]) -> None
     assert seen["flows"]["switched"] == "Field Notes asks for access to your account"
 
 
-def test_AZ_11_the_consents_buttons_are_in_view_and_nothing_is_behind_them(
+def test_the_consents_buttons_are_in_view_and_nothing_is_behind_them(
     seen: dict[str, Any],
 ) -> None:
     """With 40 scopes and a name of 100 characters, on a laptop, a small phone, and enlarged."""
@@ -282,7 +282,7 @@ def test_AZ_11_the_consents_buttons_are_in_view_and_nothing_is_behind_them(
         assert bar["gap"] >= 0, name
 
 
-def test_AZ_11_what_is_new_and_powerful_is_told_from_what_was_allowed(
+def test_what_is_new_and_powerful_is_told_from_what_was_allowed(
     seen: dict[str, Any],
 ) -> None:
     new, powerful, who, known, *rest = (re.sub(r"\s+", " ", each) for each in seen["flows"]["more"])

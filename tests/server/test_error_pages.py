@@ -54,7 +54,7 @@ def html(reply: Reply) -> str:
         ("POST", "/oauth/logout", 400),
     ],
 )
-def test_AZ_11_the_reference_of_an_error_page_stands_in_the_log_and_in_the_event(
+def test_the_reference_of_an_error_page_stands_in_the_log_and_in_the_event(
     signing_in: Harness, caplog: pytest.LogCaptureFixture, method: str, url: str, status: int
 ) -> None:
     with caplog.at_level(logging.WARNING, "bearerguard.server"):
@@ -65,7 +65,7 @@ def test_AZ_11_the_reference_of_an_error_page_stands_in_the_log_and_in_the_event
     assert f'"reference": "{shown}"' in caplog.text
 
 
-def test_AZ_11_each_error_page_has_a_reference_of_its_own(signing_in: Harness) -> None:
+def test_each_error_page_has_a_reference_of_its_own(signing_in: Harness) -> None:
     shown = {
         REFERENCE.findall(html(signing_in.send("GET", "/oauth/login?request=x")))[0]
         for _ in range(50)
@@ -73,7 +73,7 @@ def test_AZ_11_each_error_page_has_a_reference_of_its_own(signing_in: Harness) -
     assert len(shown) == 50
 
 
-def test_AZ_11_a_form_that_is_too_long_and_a_lost_store_have_a_reference_too(
+def test_a_form_that_is_too_long_and_a_lost_store_have_a_reference_too(
     signing_in: Harness,
 ) -> None:
     too_long = signing_in.post("/oauth/login", {"username": "x" * 70_000})
@@ -109,7 +109,7 @@ def test_an_invalid_configuration_is_found_in_the_log_by_the_pages_reference(
 # The app, and the way back
 
 
-def test_AZ_11_a_broken_link_of_a_known_app_names_it_and_leads_to_its_own_site_alone(
+def test_a_broken_link_of_a_known_app_names_it_and_leads_to_its_own_site_alone(
     signing_in: Harness,
 ) -> None:
     response = signing_in.authorize(redirect_uri="https://evil.example/cb")
@@ -119,7 +119,7 @@ def test_AZ_11_a_broken_link_of_a_known_app_names_it_and_leads_to_its_own_site_a
     assert "evil" not in html(response)
 
 
-def test_AZ_11_an_app_that_registered_itself_is_named_and_not_linked(make: Make) -> None:
+def test_an_app_that_registered_itself_is_named_and_not_linked(make: Make) -> None:
     """Else our page would lead anywhere: anybody can register an address."""
     harness = make(registration=Registration())
     sent = {"client_name": "Stranger", "redirect_uris": ["https://stranger.example/cb"]}
@@ -132,7 +132,7 @@ def test_AZ_11_an_app_that_registered_itself_is_named_and_not_linked(make: Make)
     assert "You can close this page." in page
 
 
-def test_AZ_11_an_app_without_a_site_is_named_and_not_linked(make: Make) -> None:
+def test_an_app_without_a_site_is_named_and_not_linked(make: Make) -> None:
     harness = make()
     native = harness.add("Native", public=True, redirect_uris=["com.example.app:/cb"])
     page = html(harness.authorize(native, redirect_uri="https://evil.example"))
@@ -141,7 +141,7 @@ def test_AZ_11_an_app_without_a_site_is_named_and_not_linked(make: Make) -> None
 
 
 @pytest.mark.parametrize("seconds", [0, 3601])
-def test_AZ_11_a_login_link_that_has_expired_lets_the_user_begin_again(
+def test_a_login_link_that_has_expired_lets_the_user_begin_again(
     signing_in: Harness, seconds: int
 ) -> None:
     visitor = Visitor(signing_in.server.handle)
@@ -160,7 +160,7 @@ def test_AZ_11_a_login_link_that_has_expired_lets_the_user_begin_again(
     assert "code=" in (visitor.follow(done).header("location") or "")
 
 
-def test_AZ_11_a_consent_form_that_has_expired_lets_the_user_begin_again(
+def test_a_consent_form_that_has_expired_lets_the_user_begin_again(
     signing_in: Harness,
 ) -> None:
     visitor, link = Visitor(signing_in.server.handle), signing_in.link(signing_in.phone)
@@ -174,7 +174,7 @@ def test_AZ_11_a_consent_form_that_has_expired_lets_the_user_begin_again(
     assert visitor.submit(visitor.get(link), ("decision", "allow")).status == 303
 
 
-def test_AZ_11_a_form_of_another_user_shows_nothing_of_its_request(signing_in: Harness) -> None:
+def test_a_form_of_another_user_shows_nothing_of_its_request(signing_in: Harness) -> None:
     signing_in.server.users.add("grace", PASSWORD)
     pages: list[tuple[Visitor, Page]] = []
     for name in ("ada", "grace"):
@@ -188,9 +188,7 @@ def test_AZ_11_a_form_of_another_user_shows_nothing_of_its_request(signing_in: H
     assert "Phone" not in refused.text
 
 
-def test_AZ_11_who_is_signed_in_no_more_is_led_to_the_login(
-    make: Make, signing_in: Harness
-) -> None:
+def test_who_is_signed_in_no_more_is_led_to_the_login(make: Make, signing_in: Harness) -> None:
     own = make()  # whose login is the app's
     for harness, url in ((signing_in, "/oauth/login"), (own, "https://app.example.com/login")):
         harness.user = None
@@ -231,7 +229,7 @@ def asked(harness: Harness, path: str, accept: str, method: str = "GET", root: s
     return Reply(Response(start["status"], tuple(fields.items()), content))
 
 
-def test_AZ_11_the_start_page_names_the_site_and_leads_to_the_login(make: Make) -> None:
+def test_the_start_page_names_the_site_and_leads_to_the_login(make: Make) -> None:
     harness = make(people=PeopleOptions(site_name="Field Recordings"))
     page = asked(harness, "/", BROWSER)
     assert page.status == 200
@@ -244,7 +242,7 @@ def test_AZ_11_the_start_page_names_the_site_and_leads_to_the_login(make: Make) 
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/oauth", "/oauth/", "/oauth/token/", "/oauth/logins"]
 )
-def test_AZ_11_an_unknown_path_has_a_page_for_browsers_and_json_for_programs(
+def test_an_unknown_path_has_a_page_for_browsers_and_json_for_programs(
     signing_in: Harness, path: str
 ) -> None:
     page = asked(signing_in, path, BROWSER)
@@ -257,7 +255,7 @@ def test_AZ_11_an_unknown_path_has_a_page_for_browsers_and_json_for_programs(
     assert asked(signing_in, "/", BROWSER, "POST").status == 404
 
 
-def test_AZ_11_below_a_path_the_start_page_is_the_issuers(make: Make) -> None:
+def test_below_a_path_the_start_page_is_the_issuers(make: Make) -> None:
     people = PeopleOptions(site_name="Field Recordings")
     harness = make(issuer="https://api.example.com/auth", people=people)
     for path, root in (("/auth", ""), ("/auth/", ""), ("/", "/auth"), ("/", "")):
@@ -266,7 +264,7 @@ def test_AZ_11_below_a_path_the_start_page_is_the_issuers(make: Make) -> None:
     assert links(html(asked(harness, "/x", BROWSER))) == {"Go to the start page": "/auth/"}
 
 
-def test_AZ_11_the_start_page_leads_to_the_login_of_an_app_that_has_its_own(
+def test_the_start_page_leads_to_the_login_of_an_app_that_has_its_own(
     harness: Harness,
 ) -> None:
     assert links(html(asked(harness, "/", BROWSER))) == {"Sign in": "https://app.example.com/login"}
@@ -308,7 +306,7 @@ def shown(page: Reply) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_AZ_11_scopes_are_in_words_and_the_powerful_come_first_and_are_marked(
+def test_scopes_are_in_words_and_the_powerful_come_first_and_are_marked(
     scoped: Harness,
 ) -> None:
     app = scoped.add("Notes", scopes=["read", "openid", "offline_access", "delete"], public=True)
@@ -325,7 +323,7 @@ def test_AZ_11_scopes_are_in_words_and_the_powerful_come_first_and_are_marked(
     assert html(page).index("Powerful") < html(page).index("See your recordings")
 
 
-def test_AZ_11_the_apps_name_stands_once_on_the_page_and_then_it_is_this_app(
+def test_the_apps_name_stands_once_on_the_page_and_then_it_is_this_app(
     scoped: Harness,
 ) -> None:
     app = scoped.add("Recorder of Birds", scopes=["read"], public=True)
@@ -334,7 +332,7 @@ def test_AZ_11_the_apps_name_stands_once_on_the_page_and_then_it_is_this_app(
     assert page.count("this app") >= 2
 
 
-def test_AZ_11_what_an_app_has_is_told_from_what_is_new_to_it(scoped: Harness) -> None:
+def test_what_an_app_has_is_told_from_what_is_new_to_it(scoped: Harness) -> None:
     app = scoped.add("Notes", scopes=["read", "openid", "delete"], require_consent=True)
     assert [heading for heading, _ in shown(scoped.authorize(app, scope="read"))] == [
         "If you allow it, this app can:"
@@ -350,7 +348,7 @@ def test_AZ_11_what_an_app_has_is_told_from_what_is_new_to_it(scoped: Harness) -
     assert again == [("Nothing new: this app can already:", ["See your recordings"])]
 
 
-def test_AZ_11_what_has_ended_or_is_anothers_or_for_another_api_is_new(make: Make) -> None:
+def test_what_has_ended_or_is_anothers_or_for_another_api_is_new(make: Make) -> None:
     resources = ["https://api.example.com", "https://other.example.com"]
     harness = make(resources=resources)
     app = harness.add("Notes", scopes=["read"], require_consent=True)

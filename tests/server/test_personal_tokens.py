@@ -314,6 +314,21 @@ def test_a_user_who_is_disabled_has_no_tokens_and_none_again_when_enabled(make: 
     assert harness.server.personal_tokens.list(account.user_id) == []
 
 
+def test_who_may_no_longer_act_gets_no_token_and_is_not_called_disabled(harness: Harness) -> None:
+    with pytest.raises(PersonalTokenError, match="may no longer act") as caught:
+        harness.server.personal_tokens.add_once(
+            "ada",
+            "CI",
+            scopes=["read"],
+            lifetime=None,
+            resource=None,
+            once=None,
+            may_act=lambda _connection, _user_id: False,
+        )
+    assert caught.value.reason == "ended"
+    assert harness.server.personal_tokens.list("ada") == []
+
+
 def test_a_user_disabled_by_a_version_that_knows_no_personal_tokens_has_none_either(
     make: Make,
 ) -> None:
@@ -428,6 +443,7 @@ def test_a_user_has_so_many_tokens_at_most(make: Make) -> None:
     [
         ({"prefix": "bgp"}, {}, "PersonalTokens(prefix=)"),
         ({"prefix": "BGP_"}, {}, "PersonalTokens(prefix=)"),
+        ({"prefix": "7ab_"}, {}, "a letter first"),
         ({"scopes": "read"}, {}, "PersonalTokens(scopes=)"),
         ({"scopes": []}, {}, "name one"),
         ({"scopes": ["admin"]}, {}, "the server has no scope 'admin'"),

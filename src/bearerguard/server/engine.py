@@ -47,7 +47,6 @@ from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, To
 from bearerguard.server.endpoints.personal_tokens_api import API, PersonalTokensApi
 from bearerguard.server.endpoints.personal_tokens_page import PAGE, PersonalTokensPage
 from bearerguard.server.endpoints.pushed_authorization import PushedAuthorizationEndpoint
-from bearerguard.server.endpoints.pushed_requests import PushedRequests
 from bearerguard.server.endpoints.registration import RegistrationEndpoint
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint, asks_for_own_token
@@ -55,6 +54,7 @@ from bearerguard.server.grants.authorization_code import AuthorizationCodeGrant
 from bearerguard.server.grants.client_credentials import ClientCredentialsGrant
 from bearerguard.server.grants.device_code import DeviceCodeGrant
 from bearerguard.server.grants.jwt_bearer import JwtBearerGrant
+from bearerguard.server.grants.pushed_requests import PushedRequests
 from bearerguard.server.grants.refresh_token import RefreshTokenGrant
 from bearerguard.server.grants.registry import GrantRegistry
 from bearerguard.server.grants.token_exchange import TokenExchangeGrant
@@ -264,15 +264,9 @@ class Engine:
         authentication = self._authentication = ClientAuthentication(
             self.clients, self.authentication_methods, elapsed
         )
-        stored: dict[str, Any] = {
-            "database": database,
-            "secret": secret,
-            "settings": settings,
-            "clock": clock,
-        }
-        proofs = TokenRequestProofs(settings.url(metadata.TOKEN), **stored)
+        proofs = self._proofs(metadata.TOKEN, secret)
         self._token = TokenEndpoint(authentication, self.grants, proofs)
-        self._make_authorization(authentication, stored, audit, elapsed)
+        self._make_authorization(authentication, secret, audit, elapsed)
         self._revoke = RevocationEndpoint(authentication, self.revocation)
         self._introspect = IntrospectionEndpoint(
             authentication=authentication,
@@ -294,11 +288,8 @@ class Engine:
             )
         )
         self.health = Health(self.keys, elapsed)
-        endpoints = (
-            self._endpoints()
-            | self._endpoints_of_devices(audit)
-            | self._of_personal_tokens(access, proofs)
-        )
+        personal, self._below = self._of_personal_tokens(access, proofs)
+        endpoints = self._endpoints() | self._endpoints_of_devices(audit) | personal
         self._serve(endpoints, health_path, ready_path, audit, watching)
 
     def _serve(
@@ -348,12 +339,15 @@ class Engine:
     def _make_authorization(
         self,
         authentication: ClientAuthentication,
-        stored: dict[str, Any],
+        secret: ServerSecret,
         audit: Audit,
         elapsed: Callable[[], float],
     ) -> None:
         """Make the endpoints to which authorization requests are sent."""
-        settings, pushed = self.settings, PushedRequests(**stored)
+        settings = self.settings
+        pushed = PushedRequests(
+            database=self.database, secret=secret, settings=settings, clock=self._clock
+        )
         self._authorize = AuthorizationEndpoint(
             settings=settings,
             registry=self.clients,
@@ -366,24 +360,34 @@ class Engine:
             authentication=authentication,
             authorization=self._authorize,
             pushed=pushed,
-            proofs=TokenRequestProofs(settings.url(metadata.PUSH), **stored),
+            proofs=self._proofs(metadata.PUSH, secret),
             settings=settings,
             throttle=self.people.throttle,
             elapsed=elapsed,
         )
 
+    def _proofs(self, path: str, secret: ServerSecret) -> TokenRequestProofs:
+        """Return what checks the DPoP proofs of requests to an endpoint."""
+        return TokenRequestProofs(
+            self.settings.url(path),
+            database=self.database,
+            secret=secret,
+            settings=self.settings,
+            clock=self._clock,
+        )
+
     def _of_personal_tokens(
         self, access: AccessTokens, proofs: TokenRequestProofs
-    ) -> dict[str, Endpoint]:
-        """Return the endpoints of personal access tokens, of which there may be none.
+    ) -> tuple[dict[str, Endpoint], dict[str, Endpoint]]:
+        """Return the endpoints of personal access tokens: by path, and by what is above the path.
 
-        Sets those of all paths that have one more segment, too.
+        There may be none. Those of the second mapping serve all paths that have one more segment.
         """
         registry, settings = self.personal_tokens, self.settings
         options, base = registry.options, settings.base_path
-        self._below: dict[str, Endpoint] = {}
+        below: dict[str, Endpoint] = {}
         if options is None:
-            return {}
+            return {}, below
         page = PersonalTokensPage(
             registry,
             options,
@@ -402,12 +406,12 @@ class Engine:
                 settings=settings,
                 database=self.database,
                 throttle=self.people.throttle,
-                stands=self.people.stands,
+                is_enabled=self.people.is_enabled,
             )
             endpoints[base + API] = Endpoint("personal_tokens_api", api.handle)
             handle_one = self._with_upkeep(api.handle_one)
-            self._below[base + API] = Endpoint("personal_tokens_api", handle_one)
-        return endpoints
+            below[base + API] = Endpoint("personal_tokens_api", handle_one)
+        return endpoints, below
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -521,7 +525,7 @@ class Engine:
         return frozenset(self.people.waiting_paths.values())
 
     def upstream_place(self, path: str) -> str | None:
-        """Return the name of the places for a request to one of `paths`; None if it waits not."""
+        """Return the name of the places that a request to one of `paths` waits in, or None."""
         return self.people.waiting_paths.get(path.removeprefix(self.settings.base_path))
 
     def is_live(self, path: str) -> bool:

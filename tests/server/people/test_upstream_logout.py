@@ -224,6 +224,10 @@ def test_what_began_elsewhere_ends_when_the_account_is_unlinked(world: World) ->
     visitor, tokens = signed_in(world, "s1")
     [account] = world.server.users.all()
     assert world.server.users.unlink(account.login, issuer=world.idp.url) == 1
+    (ended,) = world.harness.named("sessions_ended")
+    assert ended.details["user_id"] == account.user_id
+    assert (ended.details["sessions"], ended.details["reason"]) == (1, "identity_unlinked")
+    assert world.reasons("grant_revoked") == ["identity_unlinked"]
     assert not is_signed_in(visitor)
     assert not world.harness.is_active(tokens["access_token"])
     assert world.harness.refresh(tokens["refresh_token"]).error == (400, "invalid_grant")

@@ -1,7 +1,7 @@
 """What clients may do for users at the moment: the grants that are neither revoked nor expired.
 
-For operators, by `server.access` and `bearerguard grants`. It lists and ends; the grants of clients
-make new ones.
+For operators, by `server.access` and `bearerguard grants`. It lists and ends; `server.grants` makes
+them.
 """
 
 from __future__ import annotations

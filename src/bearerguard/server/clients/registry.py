@@ -436,7 +436,7 @@ class ClientRegistry:
     ) -> bool:
         """Do what `use_assertion` does, in a transaction; the signer may be no client."""
         digests = self._secret.digests("assertion", f"{signer}\0{token_id}")
-        return rows.use_assertion(connection, digests, expires_at)
+        return rows.use_once(connection, digests, expires_at)
 
     def _digests(self, client_id: str, secret: str) -> tuple[str, ...]:
         return self._secret.digests("client secret", f"{client_id}\0{secret}")

@@ -22,12 +22,12 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.metadata_documents import DocumentRefused
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints.metadata import AUTHORIZE
-from bearerguard.server.endpoints.pushed_requests import (
+from bearerguard.server.grants.authorization_code import Approval, AuthorizationCodeGrant
+from bearerguard.server.grants.pushed_requests import (
     PushedRequest,
     PushedRequests,
     UnusableRequest,
 )
-from bearerguard.server.grants.authorization_code import Approval, AuthorizationCodeGrant
 from bearerguard.server.grants.scopes_and_resources import requested_resources, requested_scopes
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse

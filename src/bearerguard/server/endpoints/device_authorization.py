@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from urllib.parse import urlencode
 
 from bearerguard.protocol import names
@@ -13,14 +12,15 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.grants.device_code import DeviceCodeGrant
 from bearerguard.server.grants.scopes_and_resources import requested_resources, requested_scopes
 from bearerguard.server.http import responses
-from bearerguard.server.http.oauth_error import OAuthError, noting, unauthorized_client
+from bearerguard.server.http.oauth_error import noting, too_many_requests, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, from_form
 from bearerguard.server.login.devices import DEVICE
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
 
-# Of what anybody can send: sixty devices at once, then 720 an hour, of an address; and of all.
+# For clients that anybody can pose as, from one address: 60 at once, then 720 an hour.
 PER_ADDRESS = RateLimit(attempts=60, interval=5)
+# From all addresses together.
 IN_ALL = RateLimit(attempts=5000, interval=0.1)
 
 
@@ -80,11 +80,9 @@ class DeviceAuthorizationEndpoint:
             "device authorization", request.peer, by_address=PER_ADDRESS, in_all=IN_ALL
         )
         if wait:
-            raise OAuthError(
-                names.TEMPORARILY_UNAVAILABLE,
-                "Too many device authorization requests: try again later",
-                reason="too_many_device_codes",
-                status=429,
-                headers=(("Retry-After", str(math.ceil(wait))),),
+            raise too_many_requests(
+                "device authorization requests",
+                "too_many_device_codes",
+                wait,
                 address=request.peer,
             )

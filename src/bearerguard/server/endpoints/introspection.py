@@ -64,7 +64,7 @@ class TokenIntrospection:
         }
 
     def _personal_members(self, token: str, client: Client | None) -> Mapping[str, Any]:
-        """Return the members for a personal access token, which was issued to no client."""
+        """Return the members for a personal access token, which is its user's."""
         claims = self._personal.claims(token)
         if claims is None:
             return _INACTIVE

@@ -20,7 +20,12 @@ from bearerguard.protocol.http.challenge import Challenge
 from bearerguard.protocol.jose import strict_json
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http import responses
-from bearerguard.server.http.oauth_error import OAuthError, described, invalid_request
+from bearerguard.server.http.oauth_error import (
+    OAuthError,
+    described,
+    invalid_request,
+    too_many_requests,
+)
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
@@ -54,7 +59,7 @@ class PersonalTokensApi:
         settings: the server's.
         database: says which users are disabled, and which grants are revoked.
         throttle: counts the tokens that are made.
-        stands: returns whether a user may still act.
+        is_enabled: returns whether a user may still act.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class PersonalTokensApi:
         settings: Settings,
         database: Database,
         throttle: Throttle,
-        stands: Callable[[Connection, str], bool],
+        is_enabled: Callable[[Connection, str], bool],
     ) -> None:
         self._registry = registry
         self._api_scope = api_scope
@@ -78,7 +83,7 @@ class PersonalTokensApi:
         self._settings = settings
         self._database = database
         self._throttle = throttle
-        self._stands = stands
+        self._is_enabled = is_enabled
         parts = urlsplit(settings.issuer)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         # The server's own URL if tokens can be for it: those for another API may be known there.
@@ -118,13 +123,13 @@ class PersonalTokensApi:
                 lifetime=content.get("expires_in"),
                 resource=_text(content, "resource"),
                 once=None,
-                stands=lambda connection, user: (
-                    self._stands(connection, user) and _stands(connection, maker.grant_id)
+                may_act=lambda connection, user: (
+                    self._is_enabled(connection, user) and _is_active(connection, maker.grant_id)
                 ),
                 maker=maker,
             )
         except PersonalTokenError as error:
-            if error.reason == "disabled":  # meanwhile, or the access has ended
+            if error.reason in {"disabled", "ended"}:  # meanwhile
                 raise self._invalid("The access token is not valid", "access_ended") from error
             raise OAuthError(
                 _ERRORS.get(error.reason, names.INVALID_REQUEST),
@@ -165,12 +170,10 @@ class PersonalTokensApi:
         made_by = f"{maker.client_id} {user_id}"
         wait = self._throttle.charge_one("personal token by API", made_by, PER_MAKER)
         if wait:
-            raise OAuthError(
-                names.TEMPORARILY_UNAVAILABLE,
-                "Too many tokens were made: try again later",
-                reason="too_many_personal_tokens",
-                status=429,
-                headers=((names.RETRY_AFTER, str(wait)),),
+            raise too_many_requests(
+                "new tokens",
+                "too_many_personal_tokens",
+                wait,
                 client_id=maker.client_id,
                 user_id=user_id,
             )
@@ -261,7 +264,7 @@ class PersonalTokensApi:
         return error
 
 
-def _stands(connection: Connection, grant_id: str) -> bool:
+def _is_active(connection: Connection, grant_id: str) -> bool:
     """Whether a grant is there and not revoked."""
     grant = rows.find_grant(connection, grant_id)
     return grant is not None and grant.revoked_at is None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from bearerguard.errors import PersonalTokenError
 from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server.http.oauth_error import OAuthError, invalid_request
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request, too_many_requests
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.consent import ScopeLine, scope_line
 from bearerguard.server.login.csrf import FIELD
@@ -101,11 +101,8 @@ class PersonalTokensPage:
         parts = self._people.parts
         wait = parts.throttle.charge_one("personal token", signed_in.user_id, PER_MAKER)
         if wait:
-            refusal = OAuthError(
-                names.TEMPORARILY_UNAVAILABLE,
-                "Too many tokens were made: try again later",
-                reason="too_many_personal_tokens",
-                user_id=signed_in.user_id,
+            refusal = too_many_requests(
+                "new tokens", "too_many_personal_tokens", wait, user_id=signed_in.user_id
             )
             refusal.report(parts.audit, self._path)
             return self._page(
@@ -119,7 +116,7 @@ class PersonalTokensPage:
                 lifetime=_seconds(fields.get("days", "")),
                 resource=fields.get("for"),
                 once=fields[FIELD],
-                stands=lambda connection, _: self._people.is_signed_in(connection, signed_in),
+                may_act=lambda connection, _: self._people.is_signed_in(connection, signed_in),
             )
         except PersonalTokenError as error:
             if error.reason not in _OF_FORMS:  # about the user, and nothing in the form

@@ -20,16 +20,21 @@ from bearerguard.runtime.rate_limits import ProcessLimit, RateLimit
 from bearerguard.server.clients.authentication import ClientAuthentication
 from bearerguard.server.clients.client import Client
 from bearerguard.server.endpoints.authorization import PUSHED, AuthorizationEndpoint
-from bearerguard.server.endpoints.pushed_requests import PushedRequests
+from bearerguard.server.grants.pushed_requests import PushedRequests
 from bearerguard.server.http import responses
-from bearerguard.server.http.oauth_error import OAuthError, invalid_request, noting
+from bearerguard.server.http.oauth_error import (
+    OAuthError,
+    invalid_request,
+    noting,
+    too_many_requests,
+)
 from bearerguard.server.http.parameters import Parameters, from_form
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
 from bearerguard.server.tokens.dpop import TokenRequestProofs
 
-# Anybody may push as a public client, but few users share an address: so many requests at once,
-# and one a second.
+# 120 at once, then one a second: anybody may push as a public client, and few users share an
+# address.
 PER_ADDRESS = RateLimit(attempts=120, interval=1.0)
 # Of all addresses together. A request is stored for an hour if somebody arrives with it: 80,000.
 IN_ALL = RateLimit(attempts=6000, interval=0.05)
@@ -91,19 +96,14 @@ class PushedAuthorizationEndpoint:
         address.
         """
         if client.is_confidential and client.registered_by is None:
-            wait = self._by_client.charge(client.client_id)
+            wait = math.ceil(self._by_client.charge(client.client_id))
         else:
             wait = self._throttle.charge_site(
                 "pushed request", request.peer, by_address=PER_ADDRESS, in_all=IN_ALL
             )
         if wait:
-            raise OAuthError(
-                names.TEMPORARILY_UNAVAILABLE,
-                "Too many pushed requests: try again later",
-                reason="too_many_pushed_requests",
-                status=429,
-                headers=((names.RETRY_AFTER, str(math.ceil(wait))),),
-                address=request.peer,
+            raise too_many_requests(
+                "pushed requests", "too_many_pushed_requests", wait, address=request.peer
             )
 
 

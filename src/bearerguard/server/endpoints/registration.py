@@ -5,7 +5,6 @@ It has no management of registered clients (RFC 7592): nobody needs it who may r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,12 @@ from bearerguard.server.clients.client_metadata import (
 from bearerguard.server.clients.registration import FIRST_USE, Registration
 from bearerguard.server.clients.registry import ClientRegistry, Registered
 from bearerguard.server.http import responses
-from bearerguard.server.http.oauth_error import OAuthError, described, invalid_request
+from bearerguard.server.http.oauth_error import (
+    OAuthError,
+    described,
+    invalid_request,
+    too_many_requests,
+)
 from bearerguard.server.login.throttle import Throttle
 
 _METHODS = frozenset({clients.NONE, clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT})
@@ -115,13 +119,8 @@ class RegistrationEndpoint:
             "registration", request.peer, by_address=limits.per_address, in_all=limits.in_all
         )
         if wait:
-            raise OAuthError(
-                names.TEMPORARILY_UNAVAILABLE,
-                "Too many registrations: try again later",
-                reason="too_many_registrations",
-                status=429,
-                headers=(("Retry-After", str(math.ceil(wait))),),
-                address=request.peer,
+            raise too_many_requests(
+                "registrations", "too_many_registrations", wait, address=request.peer
             )
 
     def _registered(self, metadata: ClientMetadata) -> Registered:

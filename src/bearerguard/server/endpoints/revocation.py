@@ -50,8 +50,8 @@ class TokenRevocation:
         """Revoke a token; return False if it is unknown, or no longer valid.
 
         Revoking a refresh token revokes its grant with all access tokens (RFC 7009 §2.1). With
-        `client`, raises `OAuthError` for a token that was not issued to this client: personal
-        access tokens are issued to none.
+        `client`, raises `OAuthError` for a token that was not issued to this client. A personal
+        access token is its user's: no client ends it here.
         """
         if is_personal(token):
             if client is not None:

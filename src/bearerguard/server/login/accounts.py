@@ -157,7 +157,7 @@ class Accounts:
         return self._change(normal, "password_changed", password_hash=stored)
 
     def replace_password(self, account: Account, checked: str, password: str) -> str | None:
-        """Set a new password instead of the one whose stored hash is `checked`, as `checked` says.
+        """Replace the password that `checked()` has verified, whose stored hash is `checked`.
 
         Returns the new hash. Returns None, without a change, if the password was changed since, or
         the account was disabled. Otherwise it does what `set_password` does.
@@ -257,10 +257,13 @@ class Accounts:
                     identities.c.user_id == row.user_id, identities.c.issuer == issuer
                 )
             ).rowcount
+            ended = 0
             if removed:
-                connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
+                ending = delete(sessions).where(sessions.c.user_id == row.user_id)
+                ended = connection.execute(ending).rowcount
         if removed:
             self._audit.emit("identity_unlinked", user_id=row.user_id, issuer=issuer)
+            self._report_ended("identity_unlinked", row.user_id, ended)
             self._on_unlinked(row.user_id, issuer)
         return removed
 
@@ -310,8 +313,11 @@ class Accounts:
 
     def _report_change(self, event: str, user_id: str, ended: int) -> None:
         self._audit.emit(event, user_id=user_id)
+        self._report_ended(event, user_id, ended)
+
+    def _report_ended(self, reason: str, user_id: str, ended: int) -> None:
         if ended:
-            self._audit.emit("sessions_ended", user_id=user_id, sessions=ended, reason=event)
+            self._audit.emit("sessions_ended", user_id=user_id, sessions=ended, reason=reason)
 
 
 def normalized(login: str) -> str:

@@ -415,13 +415,13 @@ class People:
         given = {name: value for name, value in asked.items() if value}
         return see_other(f"{self._login_url}{joint}{urlencode(given)}", *cookies)
 
-    def stands(self, connection: Connection, user_id: str) -> bool:
+    def is_enabled(self, connection: Connection, user_id: str) -> bool:
         """Whether a user may still act; the users of an app's own login have no account here."""
         return not self.has_accounts or has_account(connection, user_id)
 
     def is_signed_in(self, connection: Connection, signed_in: SignedIn) -> bool:
-        """Whether a user's session stands; the users of an app's own login have none here."""
-        return not self.has_accounts or self._sessions.stands(connection, signed_in)
+        """Whether a user's session is valid; the users of an app's own login have none here."""
+        return not self.has_accounts or self._sessions.is_valid(connection, signed_in)
 
     def check_session(self, connection: Connection, signed_in: SignedIn) -> None:
         """Raise `SessionEnded` if a user's session has ended since `signed_in` was read."""

@@ -230,7 +230,7 @@ class Prompts:
         if not self.is_met(prompt, signed_in):
             return prompt  # the mark is needed to tell a return without a new login
         names = prompt.uses(self._dated(signed_in), self._clock())
-        if any(rows.is_used_assertion(self._database, self._digests(name)) for name in names):
+        if any(rows.is_used(self._database, self._digests(name)) for name in names):
             return replace(prompt, mark=None)
         return prompt
 
@@ -242,7 +242,7 @@ class Prompts:
         """
         now = self._clock()
         for name in prompt.uses(self._dated(signed_in), now):
-            if not rows.use_assertion(connection, self._digests(name), now + _STORED):
+            if not rows.use_once(connection, self._digests(name), now + _STORED):
                 raise LoginUsed("the login was for another request")
 
     def check(self, prompt: Prompt, signed_in: SignedIn) -> None:

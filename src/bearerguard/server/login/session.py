@@ -61,7 +61,7 @@ _HOLD = Prepared(
     .with_for_update(read=True, key_share=True)
 )
 _ADD = prepared_insert(sessions)
-_STANDS = Prepared(
+_IS_UNCHANGED = Prepared(
     select(users.c.user_id).where(
         users.c.user_id == bindparam("user"),
         users.c.password_hash == bindparam("hash"),
@@ -191,8 +191,8 @@ class Sessions:
                 return self._of(found)
         return None
 
-    def stands(self, connection: Connection, signed_in: SignedIn) -> bool:
-        """Whether a session has not ended since it was read; then it stands until the commit.
+    def is_valid(self, connection: Connection, signed_in: SignedIn) -> bool:
+        """Whether a session has not ended since it was read; then it is valid until the commit.
 
         A logout, here or elsewhere, and a change of the account end what is stored by then. What
         another request writes for the session after that would remain.
@@ -228,7 +228,7 @@ class Sessions:
             # A change of the user runs alone: it is seen here, or ends this session.
             if password_hash is not None:
                 values = {"user": user_id, "hash": password_hash}
-                if connection.execute(_STANDS, values).first() is None:
+                if connection.execute(_IS_UNCHANGED, values).first() is None:
                     return None
             elif not has_account(connection, user_id):
                 return None

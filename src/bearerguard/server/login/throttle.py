@@ -37,8 +37,10 @@ class Attempt:
     Attributes:
         wait: 0 if it may be made, otherwise the whole seconds until the next attempt.
         store: the store that charged it, which alone can undo that.
-        own: the charges for its account or browser. A success resets these limits.
-        by_address: the charge for its address. A success gives back only this attempt.
+        own: the charges for its account or browser; `forgive` resets these limits. Of an attempt
+            that names no login, all of its charges: others share these limits, and only
+            `take_back` may undo them.
+        by_address: the charges of a login for its address; `forgive` gives back this attempt alone.
     """
 
     wait: int
@@ -126,10 +128,10 @@ class Throttle:
 
     def charge_site(
         self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
-    ) -> float:
+    ) -> int:
         """Charge what is no login to the limit of its address, and then to that of all addresses.
 
-        Returns 0, or the seconds until the next attempt.
+        Returns 0, or the whole seconds until the next attempt.
         """
         return self._charged(
             *self._by_address(purpose, sites_of(address), by_address),
@@ -137,7 +139,7 @@ class Throttle:
         ).wait
 
     def charge_one(self, purpose: str, who: str, limit: RateLimit) -> int:
-        """Charge what is no login to one limit; return 0, or the seconds until the next attempt."""
+        """Charge what is no login to one limit; return 0, or the seconds to the next attempt."""
         return self._charged(Charge(self._secret.digest(purpose, who), limit)).wait
 
     def charge_guess(

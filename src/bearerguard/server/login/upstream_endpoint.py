@@ -98,8 +98,8 @@ class EndLogins(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
-    """Whom a token of an issuer names, a subject or its session, as a logout is remembered.
+class _LogoutKeys:
+    """The keys by which a logout is remembered: of a subject at an issuer, or of a session there.
 
     A logout token with both ends that session, and the subject's logins that name none.
     """
@@ -331,10 +331,10 @@ class UpstreamEndpoint:
         end = min(logout.expires_at, self._clock() + 86_400) + _SLACK
         if not self._use(connection, f"logout {issuer} {logout.token_id}", end):
             return False
-        named = _Named(issuer, logout.subject, logout.session)
-        for name in named.by_logout_token:
+        keys = _LogoutKeys(issuer, logout.subject, logout.session)
+        for name in keys.by_logout_token:
             newest = self._digests(name)[0]
-            rows.prolong_assertion(connection, newest, logout.issued_at + _REMEMBERED)
+            rows.remember_until(connection, newest, logout.issued_at + _REMEMBERED)
         return True
 
     def _check_login(self, connection: Connection, found: Authenticated, user_id: str) -> None:
@@ -345,12 +345,12 @@ class UpstreamEndpoint:
         """
         identity = found.identity
         if not self._identities.is_linked(connection, identity, user_id):
-            raise _refused("identity_unlinked", user_id)
+            raise _Refused("identity_unlinked", user_id)
         if found.issued_at is None:
             return
-        named = _Named(identity.issuer, identity.subject, found.session)
-        for name in named.by_id_token:
-            logged_out_at = rows.recorded_until(connection, self._digests(name)) - _REMEMBERED
+        keys = _LogoutKeys(identity.issuer, identity.subject, found.session)
+        for name in keys.by_id_token:
+            logged_out_at = rows.remembered_until(connection, self._digests(name)) - _REMEMBERED
             if found.issued_at <= logged_out_at:
                 raise UpstreamError("cancelled", "logged_out", "a logout token came before it")
 
@@ -449,11 +449,11 @@ class UpstreamEndpoint:
                     reason="upstream_refused",
                     personal=True,
                 )
-            raise _refused("not_admitted", user_id)
+            raise _Refused("not_admitted", user_id)
         user_id = self._identities.signed_in(identity, admission)
         if user_id is None:
             user_id = self._identities.user_id(identity.issuer, identity.subject)
-            raise _refused("user_disabled", user_id)
+            raise _Refused("user_disabled", user_id)
         # A login of unknown age is never taken for a recent one.
         method = Method(found.acr, found.amr, identity.issuer, found.session, found.auth_time)
         response = self._logins.proved(
@@ -464,7 +464,7 @@ class UpstreamEndpoint:
             check=lambda connection: self._check_login(connection, found, user_id),
         )
         if response is None:  # disabled meanwhile
-            raise _refused("user_disabled", user_id)
+            raise _Refused("user_disabled", user_id)
         return response
 
     def _admission(self, provider: Provider, found: Authenticated) -> Admission | None:
@@ -489,7 +489,7 @@ class UpstreamEndpoint:
         )
 
     def _use(self, connection: Connection, name: str, until: float) -> bool:
-        return rows.use_assertion(connection, self._digests(name), until)
+        return rows.use_once(connection, self._digests(name), until)
 
     def _digests(self, name: str) -> tuple[str, ...]:
         return self._secret.digests("upstream login", name)
@@ -556,10 +556,6 @@ class _Throttled(UpstreamError):
     def __init__(self, wait: int) -> None:
         super().__init__("throttled", "login_throttled")
         self.wait = wait
-
-
-def _refused(reason: str, user_id: str | None) -> UpstreamError:
-    return _Refused(reason, user_id)
 
 
 def _parameters(request: Request) -> Parameters:

@@ -262,31 +262,33 @@ def is_origin(connection: Executes, origin: str) -> bool:
     return connection.execute(_IS_ORIGIN, {"origin": origin}).first() is not None
 
 
-# Assertions
+# What is used once, or remembered for a while: assertions, proofs, logins, logouts and forms
 
 _IS_USED = Prepared(select(assertions.c.digest).where(assertions.c.digest == bindparam("digest")))
 _USE = prepared_insert(assertions, unless_known=True)
 
 
-def use_assertion(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
-    """Record that an assertion was used; False if it was used before.
+def use_once(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
+    """Record that something was used, such as an assertion; False if it was used before.
 
     Its digest is looked up under every key of the server and recorded under the first, the newest.
     """
-    if is_used_assertion(connection, digests[1:]):
+    if is_used(connection, digests[1:]):
         return False
     used = connection.execute(_USE, {"digest": digests[0], "expires_at": expires_at})
     return used.rowcount == 1
 
 
-def is_used_assertion(connection: Executes, digests: Sequence[str]) -> bool:
-    """Whether an assertion was used; its digests are those under every key of the server."""
+def is_used(connection: Executes, digests: Sequence[str]) -> bool:
+    """Whether something was used; its digests are those under every key of the server."""
     found = (connection.execute(_IS_USED, {"digest": each}).first() for each in digests)
     return any(each is not None for each in found)
 
 
-_UNTIL = Prepared(select(assertions.c.expires_at).where(assertions.c.digest == bindparam("digest")))
-_PROLONG = Prepared(
+_REMEMBERED_UNTIL = Prepared(
+    select(assertions.c.expires_at).where(assertions.c.digest == bindparam("digest"))
+)
+_REMEMBER = Prepared(
     (_new := postgresql.insert(assertions))
     .values(digest=bindparam("digest"), expires_at=bindparam("expires_at"))
     .on_conflict_do_update(
@@ -297,12 +299,15 @@ _PROLONG = Prepared(
 )
 
 
-def prolong_assertion(connection: Connection, digest: str, expires_at: float) -> None:
-    """Record something until a time, or the later one for which it is recorded already."""
-    connection.execute(_PROLONG, {"digest": digest, "expires_at": expires_at})
+def remember_until(connection: Connection, digest: str, expires_at: float) -> None:
+    """Remember something until a time, or until a later one that is recorded already."""
+    connection.execute(_REMEMBER, {"digest": digest, "expires_at": expires_at})
 
 
-def recorded_until(connection: Executes, digests: Sequence[str]) -> float:
-    """Return until when something is recorded, by its digests under every key; 0 if it is not."""
-    found = (connection.execute(_UNTIL, {"digest": each}).scalar() for each in digests)
+def remembered_until(connection: Executes, digests: Sequence[str]) -> float:
+    """Return until when something is remembered; 0 if it is not.
+
+    Its digests are those under every key of the server.
+    """
+    found = (connection.execute(_REMEMBERED_UNTIL, {"digest": each}).scalar() for each in digests)
     return max(each or 0.0 for each in found)

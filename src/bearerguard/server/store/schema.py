@@ -208,8 +208,8 @@ codes: Table = Table(
     Index(None, "expires_at"),
 )
 
-# Authorization requests that clients have pushed (RFC 9126). No foreign key, which would need an
-# index more: whoever uses one looks its client up.
+# Authorization requests that clients have pushed (RFC 9126). No foreign key, which would need one
+# more index: whoever uses one looks its client up.
 pushed_requests: Table = Table(
     "pushed_requests",
     metadata,

@@ -86,7 +86,7 @@ class TokenRequestProofs:
         """Record that a proof was used (§11.1); raises `OAuthError` if it was used before."""
         digests = self._secret.digests("DPoP proof", proof.replay_key.hex())
         with self._database.write(concurrent=True) as connection:
-            is_first = rows.use_assertion(connection, digests, proof.expires_at + _SKEW)
+            is_first = rows.use_once(connection, digests, proof.expires_at + _SKEW)
         if not is_first:
             raise _refused(ProofError(REPLAYED_PROOF, "make a new proof for each request"))
 

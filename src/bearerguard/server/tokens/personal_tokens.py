@@ -47,7 +47,7 @@ class PersonalTokens:
 
     Args:
         prefix: what the tokens begin with, by which scanners for leaked secrets recognise them: 2
-            to 15 small letters and digits, and an underscore.
+            to 15 small letters and digits, a letter first, and an underscore.
         scopes: the scopes that the tokens may have; by default all of the server's, but for
             `api_scope`.
         lifetime: seconds until a token expires, unless its user chooses another time; a minute at
@@ -76,7 +76,7 @@ class PersonalTokens:
         if not formats.is_prefix(self.prefix):
             raise ConfigurationError(
                 f"PersonalTokens(prefix=): {quoted(self.prefix)} is no prefix of 2 to 15 small"
-                ' letters and digits and an underscore, such as "acme_"'
+                ' letters and digits, a letter first, and an underscore, such as "acme_"'
             )
         checked_scopes("PersonalTokens(scopes=)", self.scopes)
         for name in ("lifetime", "max_lifetime", "max_login_age"):
@@ -236,12 +236,12 @@ class PersonalTokenRegistry:
         lifetime: float | None,
         resource: str | None,
         once: str | None,
-        stands: Callable[[Connection, str], bool] | None = None,
+        may_act: Callable[[Connection, str], bool] | None = None,
         maker: Maker | None = None,
     ) -> NewPersonalToken:
         """Make a token as `add` does, unless one was made for the text `once` lately.
 
-        `stands` returns whether the user, and who acts for the user, may still act; it is asked in
+        `may_act` returns whether the user, and who acts for the user, may still act; it is asked in
         the transaction. `maker` is the client that makes it.
 
         Raises `PersonalTokenError`, with the reason `repeated`.
@@ -267,12 +267,12 @@ class PersonalTokenRegistry:
         with self._database.write() as connection:
             if once is not None:
                 digests = self._secret.digests(_FORM, once)
-                if not clients.use_assertion(connection, digests, now + _FORM_SECONDS):
+                if not clients.use_once(connection, digests, now + _FORM_SECONDS):
                     raise PersonalTokenError("The form was sent before", "repeated")
-            if is_disabled(connection, user_id) or not (
-                stands is None or stands(connection, user_id)
-            ):
+            if is_disabled(connection, user_id):
                 raise PersonalTokenError("The user's account is disabled", "disabled")
+            if may_act is not None and not may_act(connection, user_id):
+                raise PersonalTokenError("The user may no longer act", "ended")
             if rows.count(connection, user_id, now) >= options.per_user:
                 raise PersonalTokenError(
                     f"There are {options.per_user} tokens already: end one first", "too_many"

@@ -5,14 +5,13 @@ The user's number is the subject: login names can be given up, and taken by othe
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlencode
 
 from bearerguard.errors import BAD_LOGOUT_TOKEN, TokenError
 from bearerguard.principal import Claims
 from bearerguard.protocol import client_authentication, names, pkce, token_endpoint
 from bearerguard.protocol.events.logout_token import Logout
-from bearerguard.protocol.http import document
 from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Fetch
 from bearerguard.server.upstream.openid import redeemed
@@ -22,6 +21,7 @@ from bearerguard.server.upstream.provider import (
     Authenticated,
     UpstreamError,
     fetched,
+    json_value,
     read_json,
     text,
 )
@@ -94,7 +94,7 @@ class GitHubProvider:
     def logout(self, token: str) -> Logout:
         """Refuse: GitHub sends no logout tokens."""
         del token
-        _no_logout()
+        raise TokenError(BAD_LOGOUT_TOKEN, "GitHub sends no logout tokens")
 
     def close(self) -> None:
         """Do nothing: it has no connections of its own."""
@@ -142,7 +142,7 @@ class GitHubProvider:
         if response.status == _NO_MEMBER:
             return False
         # 403 may be a limit of requests, which says nothing about the user.
-        membership = _json(url, response.status, response.body)
+        membership = json_value(url, response)
         # An invitation that is not accepted is "pending".
         return isinstance(membership, dict) and membership.get("state") == "active"
 
@@ -156,16 +156,3 @@ def _headers(token: str) -> tuple[tuple[str, str], ...]:
         ("authorization", f"{names.BEARER} {token}"),
         ("x-github-api-version", "2022-11-28"),
     )
-
-
-def _json(url: str, status: int, body: bytes) -> Any:
-    if status != 200:  # noqa: PLR2004 - OK
-        raise UpstreamError("unavailable", "status", f"{url} responded with {status}")
-    try:
-        return document.loads(body)
-    except ValueError as error:
-        raise UpstreamError("unavailable", "not_json", f"{url}: {error}") from error
-
-
-def _no_logout() -> NoReturn:
-    raise TokenError(BAD_LOGOUT_TOKEN, "GitHub sends no logout tokens")

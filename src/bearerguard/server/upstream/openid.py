@@ -107,7 +107,7 @@ class OpenIdProvider:
             "code_challenge_method": pkce.METHOD,
             "prompt": asked.prompt,
             "max_age": "" if max_age is None else str(max_age),
-            "acr_values": " ".join(self._contexts_there(asked.acr_values)),
+            "acr_values": " ".join(self._upstream_contexts(asked.acr_values)),
         }
         url = self._endpoint(published, "authorization_endpoint")
         joint = "&" if urlsplit(url).query else "?"
@@ -127,7 +127,7 @@ class OpenIdProvider:
         session = claims.get("sid")
         return Authenticated(
             self._identity(subject, self._completed(claims, access_token, published)),
-            acr=self._context_here(claims.get("acr")),
+            acr=self._context(claims.get("acr")),
             amr=_methods(claims.get("amr")),
             auth_time=_dated(claims, self._options.leeway, self._clock()),
             session=session if isinstance(session, str) and len(session) <= _MAX_SESSION else None,
@@ -297,13 +297,13 @@ class OpenIdProvider:
             claims=Claims(claims),
         )
 
-    def _context_here(self, acr: object) -> str | None:
+    def _context(self, acr: object) -> str | None:
         if not isinstance(acr, str) or not scope.is_scope_token(acr):
             return None
         contexts = self._options.contexts
         return acr if contexts is None else contexts.get(acr)
 
-    def _contexts_there(self, wanted: tuple[str, ...]) -> list[str]:
+    def _upstream_contexts(self, wanted: tuple[str, ...]) -> list[str]:
         contexts = self._options.contexts
         if contexts is None:
             return list(wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -147,9 +146,6 @@ class Provider(Protocol):
         ...
 
 
-Accept: TypeAlias = Callable[[Response], Any]
-
-
 def fetched(transport: Transport, request: Fetch) -> Response:
     """Return a response, whatever its status; raises `UpstreamError` for none."""
     try:
@@ -160,7 +156,12 @@ def fetched(transport: Transport, request: Fetch) -> Response:
 
 def read_json(transport: Transport, url: str, headers: tuple[tuple[str, str], ...] = ()) -> Any:
     """Return the JSON value at a URL; raises `UpstreamError`."""
-    response = fetched(transport, Fetch("GET", url, (("accept", "application/json"), *headers)))
+    request = Fetch("GET", url, (("accept", "application/json"), *headers))
+    return json_value(url, fetched(transport, request))
+
+
+def json_value(url: str, response: Response) -> Any:
+    """Return the JSON value of a response from a URL; raises `UpstreamError`."""
     fault = document.unserved(url, response)
     if fault is not None:
         raise UpstreamError("unavailable", fault.kind or "status", str(fault))
