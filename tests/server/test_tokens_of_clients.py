@@ -10,7 +10,14 @@ import argon2
 import pytest
 
 from bearerguard import ConfigurationError, Guard
-from bearerguard.server import PeopleOptions, PersonalTokens, Registered, Registration, User
+from bearerguard.server import (
+    Lifetimes,
+    PeopleOptions,
+    PersonalTokens,
+    Registered,
+    Registration,
+    User,
+)
 from bearerguard.server.pages.texts import TEXTS
 from tests.server.harness import ISSUER, Harness, Make, Reply, claims
 from tests.server.people.visitor import Page, Visitor
@@ -34,6 +41,7 @@ from tests.server.test_personal_tokens import (
 
 ACCOUNT = "/oauth/account"
 REGISTER = "/oauth/register"
+UPSTREAM = "https://up.example"
 
 
 @pytest.fixture
@@ -61,11 +69,19 @@ def guarded() -> Iterator[Guarded]:
 class Tool:
     """A client that manages the tokens of a user."""
 
-    def __init__(self, harness: Harness, user: str = "ada", scope: str = f"{MANAGE} read") -> None:
+    def __init__(
+        self,
+        harness: Harness,
+        user: str = "ada",
+        scope: str = f"{MANAGE} read",
+        **options: Any,
+    ) -> None:
         self.harness = harness
         self.user = user
         harness.user = User(user, user.title(), harness.clock() - 10)
-        self.client: Registered = harness.add("Backup tool", scopes=[MANAGE, "read", "write"])
+        self.client: Registered = harness.add(
+            "Backup tool", scopes=[MANAGE, "read", "write"], **options
+        )
         self.code = harness.code(self.client, scope=scope)
         self.tokens: dict[str, Any] = harness.redeem(self.code, self.client).json
 
@@ -204,9 +220,9 @@ def by_client(harness: Harness, tool: Tool) -> None:
 
 
 def by_upstream(harness: Harness, tool: Tool) -> None:
-    harness.store.run("UPDATE grants SET upstream = 'https://up.example'")
+    harness.store.run(f"UPDATE grants SET upstream = '{UPSTREAM}'")
     assert harness.server._engine.revocations.login(
-        "https://up.example", user_id=tool.user, sid=None, reason="upstream_logout"
+        UPSTREAM, user_id=tool.user, sid=None, reason="upstream_logout"
     )
 
 
@@ -258,12 +274,87 @@ def test_the_tokens_of_a_client_end_though_its_grant_has_expired_long_ago(
     value, by_hand = tool.make(expires_in=300 * DAY), add(harness, lifetime=300 * DAY).value
     harness.clock.now += 200 * DAY
     harness.server.prune()
-    assert harness.store.count("grants") == 0
     guard = guarded(harness)
     guard.verify(value)
     press(harness, "end_all", "yes")
     assert refused(guard, value) == "revoked"
     assert guard.verify(by_hand)
+
+
+def by_unlink(harness: Harness, tool: Tool) -> None:
+    assert harness.server._engine.revocations.login(
+        UPSTREAM, user_id=tool.user, sid=None, reason="identity_unlinked"
+    )
+
+
+def by_session_elsewhere(harness: Harness, _tool: Tool) -> None:
+    assert harness.server._engine.revocations.login(
+        UPSTREAM, user_id=None, sid="session-1", reason="upstream_logout"
+    )
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "end",
+    [
+        by_replay,
+        by_unlink,
+        by_session_elsewhere,
+        lambda harness, tool: harness.server.access.revoke(tool.grant_id),
+    ],
+    ids=["a code that is replayed", "an unlink", "a logout elsewhere", "the grant"],
+)
+def test_GRANT_01_what_ends_an_expired_grant_ends_the_tokens_that_were_made_by_it(
+    make: Make, guarded: Guarded, end: Callable[[Harness, Tool], object]
+) -> None:
+    """Without a refresh token, a grant expires with its access token."""
+    harness = made(make, lifetimes=Lifetimes(access_token=300))
+    tool = Tool(harness, grant_types=["authorization_code"])
+    harness.store.run(f"UPDATE grants SET upstream = '{UPSTREAM}', upstream_sid = 'session-1'")
+    value, by_hand = tool.make(expires_in=300 * DAY), add(harness, lifetime=300 * DAY).value
+    harness.clock.now += 600
+    harness.server.prune()
+    assert harness.server.introspect(tool.tokens["access_token"]) == {"active": False}
+    guard = guarded(harness)
+    guard.verify(value)
+    end(harness, tool)
+    assert refused(guard, value) == "revoked"
+    assert not harness.server.introspect(value)["active"]
+    assert guard.verify(by_hand)
+    harness.server.prune()
+    assert harness.store.count("grants") == 0
+
+
+@ENGINES
+def test_an_expired_grant_is_kept_as_long_as_the_tokens_that_were_made_by_it(
+    harness: Harness,
+) -> None:
+    tool = Tool(harness, grant_types=["authorization_code"])
+    tool.make(expires_in=300 * DAY)
+    last = tool.make(expires_in=301 * DAY)
+    harness.clock.now += 300 * DAY
+    harness.server.prune()
+    assert harness.store.count("personal_tokens") == 1
+    assert harness.store.count("grants") == 1
+    assert harness.server.introspect(last)["active"]
+    harness.clock.now += DAY
+    harness.server.prune()
+    assert harness.store.count("personal_tokens") == 0
+    assert harness.store.count("grants") == 0
+
+
+@ENGINES
+def test_pruning_ends_what_was_made_by_a_grant_whose_revocation_was_cut_short(
+    harness: Harness,
+) -> None:
+    """Those of a client are revoked in slices, and its tokens after them."""
+    tool, by_hand = Tool(harness), add(harness).value
+    value = tool.make()
+    harness.store.run("UPDATE grants SET revoked_at = 1")
+    harness.server.prune()
+    assert not harness.server.introspect(value)["active"]
+    assert harness.server.introspect(by_hand)["active"]
+    assert harness.store.count("grants") == 0
 
 
 def test_the_tokens_of_a_client_that_is_being_removed_are_refused(
