@@ -136,6 +136,28 @@ def test_a_token_is_for_no_api_that_the_client_has_not_been_allowed(make: Make) 
     assert [asked(each).status for each in apis[:2]] == [201, 201]
 
 
+A, B = "https://a.example.com", "https://b.example.com"
+
+
+@pytest.mark.parametrize(
+    ("apis", "audience"),
+    [([A, B], [A]), ([ISSUER, A, B], [ISSUER, A])],
+    ids=["the server is no API", "an API beside the server"],
+)
+def test_an_api_that_sees_an_access_token_gets_no_token_for_another_api_by_it(
+    make: Make, apis: list[str], audience: list[str]
+) -> None:
+    harness = made(make, resources=apis)
+    harness.user = User("ada", "Ada", harness.clock())
+    client = harness.add("Backup tool", scopes=[MANAGE, "read"])
+    code = harness.code(client, scope=f"{MANAGE} read", resource=apis)
+    token = harness.redeem(code, client, resource=audience).json["access_token"]
+    asked = {"name": "x", "scope": "read"}
+    assert ask(harness, token, "POST", **asked, resource=B).error == (400, "invalid_target")
+    for each in audience:
+        assert ask(harness, token, "POST", **asked, resource=each).status == 201
+
+
 def test_clients_that_nobody_registered_do_not_get_the_scope_of_the_api(make: Make) -> None:
     harness = made(make, registration=Registration())
     body = json.dumps({"redirect_uris": ["https://tool.example.com/cb"], "scope": MANAGE}).encode()

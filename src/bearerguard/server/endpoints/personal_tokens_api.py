@@ -24,7 +24,7 @@ from bearerguard.server.http.oauth_error import OAuthError, described, invalid_r
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
-from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
@@ -82,8 +82,8 @@ class PersonalTokensApi:
         parts = urlsplit(settings.issuer)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         # The server's own URL if tokens can be for it: those for another API may be known there.
-        own = settings.resource(settings.issuer) or settings.resources[0]
-        self._audience = own.identifier
+        self._own = settings.resource(settings.issuer)
+        self._audience = (self._own or settings.resources[0]).identifier
 
     def handle(self, request: Request) -> Response:
         """Return the response about all tokens: their list, or a new one; raises `OAuthError`."""
@@ -155,10 +155,17 @@ class PersonalTokensApi:
             scopes=scope.parse(found.claims["scope"]),
             resources=frozenset(
                 known.identifier
-                for name in found.audience.union(json.loads(grant.resources))
+                for name in self._resources(found, grant)
                 if (known := self._settings.resource(name)) is not None
             ),
         )
+
+    def _resources(self, found: FoundAccessToken, grant: Row) -> frozenset[str]:
+        """Return the APIs that a client may make tokens for."""
+        if self._own is None or found.audience != {self._own.identifier}:
+            # An API sees the access token: it must not get tokens for others by it.
+            return found.audience
+        return found.audience.union(json.loads(grant.resources))
 
     def _charge(self, maker: Maker, user_id: str) -> None:
         """Raise `OAuthError` if the client has made too many tokens for the user."""
