@@ -136,6 +136,16 @@ class PersonalTokensApi:
 
     def _maker(self, found: FoundAccessToken) -> Maker:
         """Return the client that makes a token for a user; raises `OAuthError`."""
+        if found.claims.get("cnf"):
+            raise OAuthError(
+                names.UNAUTHORIZED_CLIENT,
+                "The access token is bound to a key, and a personal token is not: the user makes"
+                " one on the page of tokens",
+                reason="personal_token_unbound",
+                status=403,
+                client_id=found.client_id,
+                user_id=found.claims["sub"],
+            )
         if not self._registry.is_recent(found.claims.get("auth_time")):
             raise self._challenged(
                 OAuthError(
@@ -144,7 +154,7 @@ class PersonalTokensApi:
                     client_id=found.client_id,
                     user_id=found.claims["sub"],
                 ),
-                names.DPOP if "jkt" in found.claims.get("cnf", {}) else names.BEARER,
+                names.BEARER,
             )
         grant = rows.find_grant(self._database, str(found.grant_id))
         if grant is None:
