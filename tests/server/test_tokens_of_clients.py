@@ -136,6 +136,19 @@ def test_a_token_is_for_no_api_that_the_client_has_not_been_allowed(make: Make) 
     assert [asked(each).status for each in apis[:2]] == [201, 201]
 
 
+@ENGINES
+def test_a_scope_that_a_client_has_lost_is_in_none_of_the_tokens_that_it_made(
+    harness: Harness,
+) -> None:
+    tool = Tool(harness, scope=f"{MANAGE} read write")
+    value, by_hand = tool.make(scope="read write"), add(harness, scopes=["read", "write"]).value
+    harness.server.clients.edit(tool.client.client_id, scopes=[MANAGE, "read"])
+    assert harness.server.introspect(value)["scope"] == "read"
+    assert harness.server.introspect(by_hand)["scope"] == "read write"
+    harness.server.clients.edit(tool.client.client_id, scopes=[MANAGE, "read", "write"])
+    assert harness.server.introspect(value)["scope"] == "read write"
+
+
 A, B = "https://a.example.com", "https://b.example.com"
 
 
