@@ -679,6 +679,30 @@ def test_a_token_that_is_bound_to_a_key_needs_a_proof_for_each_request(harness: 
     assert sent(device.proof(harness, **fitting), "Bearer").error == (401, "invalid_token")
 
 
+def test_an_access_token_that_is_bound_to_a_key_makes_no_token_that_is_not(
+    harness: Harness,
+) -> None:
+    device = Device()
+    harness.user = User("ada", "Ada", harness.clock())
+    client = harness.add("Bound", scopes=[MANAGE, "read"])
+    code = harness.code(client, scope=f"{MANAGE} read")
+    token = harness.redeem(code, client, proof=device.proof(harness)).json["access_token"]
+    new = add(harness)
+
+    def sent(method: str, url: str) -> Reply:
+        body = json.dumps({"name": "x", "scope": "read"}).encode()
+        fitting: dict[str, Any] = {"htm": method, "htu": ISSUER + url, "ath": token_digest(token)}
+        headers = {"authorization": f"DPoP {token}", "dpop": device.proof(harness, **fitting)}
+        return harness.send(method, url, body, content_type="application/json", **headers)
+
+    refused = sent("POST", API)
+    assert refused.error == (403, "unauthorized_client")
+    assert "bound to a key" in refused.json["error_description"]
+    assert harness.named("request_refused")[-1].details["reason"] == "personal_token_unbound"
+    assert harness.store.count("personal_tokens") == 1
+    assert sent("DELETE", f"{API}/{new.token.id}").status == 204
+
+
 def test_where_proofs_need_a_nonce_the_api_gives_one(make: Make) -> None:
     harness = made(make, dpop_nonces=True)
     device, client = Device(), harness.add("Bound", scopes=[MANAGE])
@@ -712,10 +736,16 @@ def test_a_token_that_is_bound_to_a_certificate_needs_it(make: Make) -> None:
         "POST", "/oauth/token", {"content-type": FORM}, urlencode(form).encode(), certificate=own
     )
     token = json.loads(harness.server.handle(redeeming).body)["access_token"]
-    for certificate, status in ((own, 200), (foreign, 401), (None, 401)):
+    for certificate, status, to_make_one in (
+        (own, 200, 403),
+        (foreign, 401, 401),
+        (None, 401, 401),
+    ):
         headers = {"authorization": f"Bearer {token}"}
         request = Request("GET", API, headers, certificate=certificate)
         assert harness.server.handle(request).status == status
+        making = Request("POST", API, headers, certificate=certificate)
+        assert harness.server.handle(making).status == to_make_one
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])

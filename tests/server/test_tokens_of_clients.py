@@ -10,7 +10,14 @@ import argon2
 import pytest
 
 from bearerguard import ConfigurationError, Guard
-from bearerguard.server import PeopleOptions, PersonalTokens, Registered, Registration, User
+from bearerguard.server import (
+    Lifetimes,
+    PeopleOptions,
+    PersonalTokens,
+    Registered,
+    Registration,
+    User,
+)
 from bearerguard.server.pages.texts import TEXTS
 from tests.server.harness import ISSUER, Harness, Make, Reply, claims
 from tests.server.people.visitor import Page, Visitor
@@ -34,6 +41,7 @@ from tests.server.test_personal_tokens import (
 
 ACCOUNT = "/oauth/account"
 REGISTER = "/oauth/register"
+UPSTREAM = "https://up.example"
 
 
 @pytest.fixture
@@ -61,11 +69,19 @@ def guarded() -> Iterator[Guarded]:
 class Tool:
     """A client that manages the tokens of a user."""
 
-    def __init__(self, harness: Harness, user: str = "ada", scope: str = f"{MANAGE} read") -> None:
+    def __init__(
+        self,
+        harness: Harness,
+        user: str = "ada",
+        scope: str = f"{MANAGE} read",
+        **options: Any,
+    ) -> None:
         self.harness = harness
         self.user = user
         harness.user = User(user, user.title(), harness.clock() - 10)
-        self.client: Registered = harness.add("Backup tool", scopes=[MANAGE, "read", "write"])
+        self.client: Registered = harness.add(
+            "Backup tool", scopes=[MANAGE, "read", "write"], **options
+        )
         self.code = harness.code(self.client, scope=scope)
         self.tokens: dict[str, Any] = harness.redeem(self.code, self.client).json
 
@@ -118,6 +134,41 @@ def test_a_token_is_for_no_api_that_the_client_has_not_been_allowed(make: Make) 
 
     assert asked(apis[2]).error == (400, "invalid_target")
     assert [asked(each).status for each in apis[:2]] == [201, 201]
+
+
+@ENGINES
+def test_a_scope_that_a_client_has_lost_is_in_none_of_the_tokens_that_it_made(
+    harness: Harness,
+) -> None:
+    tool = Tool(harness, scope=f"{MANAGE} read write")
+    value, by_hand = tool.make(scope="read write"), add(harness, scopes=["read", "write"]).value
+    harness.server.clients.edit(tool.client.client_id, scopes=[MANAGE, "read"])
+    assert harness.server.introspect(value)["scope"] == "read"
+    assert harness.server.introspect(by_hand)["scope"] == "read write"
+    harness.server.clients.edit(tool.client.client_id, scopes=[MANAGE, "read", "write"])
+    assert harness.server.introspect(value)["scope"] == "read write"
+
+
+A, B = "https://a.example.com", "https://b.example.com"
+
+
+@pytest.mark.parametrize(
+    ("apis", "audience"),
+    [([A, B], [A]), ([ISSUER, A, B], [ISSUER, A])],
+    ids=["the server is no API", "an API beside the server"],
+)
+def test_an_api_that_sees_an_access_token_gets_no_token_for_another_api_by_it(
+    make: Make, apis: list[str], audience: list[str]
+) -> None:
+    harness = made(make, resources=apis)
+    harness.user = User("ada", "Ada", harness.clock())
+    client = harness.add("Backup tool", scopes=[MANAGE, "read"])
+    code = harness.code(client, scope=f"{MANAGE} read", resource=apis)
+    token = harness.redeem(code, client, resource=audience).json["access_token"]
+    asked = {"name": "x", "scope": "read"}
+    assert ask(harness, token, "POST", **asked, resource=B).error == (400, "invalid_target")
+    for each in audience:
+        assert ask(harness, token, "POST", **asked, resource=each).status == 201
 
 
 def test_clients_that_nobody_registered_do_not_get_the_scope_of_the_api(make: Make) -> None:
@@ -204,9 +255,9 @@ def by_client(harness: Harness, tool: Tool) -> None:
 
 
 def by_upstream(harness: Harness, tool: Tool) -> None:
-    harness.store.run("UPDATE grants SET upstream = 'https://up.example'")
+    harness.store.run(f"UPDATE grants SET upstream = '{UPSTREAM}'")
     assert harness.server._engine.revocations.login(
-        "https://up.example", user_id=tool.user, sid=None, reason="upstream_logout"
+        UPSTREAM, user_id=tool.user, sid=None, reason="upstream_logout"
     )
 
 
@@ -258,12 +309,87 @@ def test_the_tokens_of_a_client_end_though_its_grant_has_expired_long_ago(
     value, by_hand = tool.make(expires_in=300 * DAY), add(harness, lifetime=300 * DAY).value
     harness.clock.now += 200 * DAY
     harness.server.prune()
-    assert harness.store.count("grants") == 0
     guard = guarded(harness)
     guard.verify(value)
     press(harness, "end_all", "yes")
     assert refused(guard, value) == "revoked"
     assert guard.verify(by_hand)
+
+
+def by_unlink(harness: Harness, tool: Tool) -> None:
+    assert harness.server._engine.revocations.login(
+        UPSTREAM, user_id=tool.user, sid=None, reason="identity_unlinked"
+    )
+
+
+def by_session_elsewhere(harness: Harness, _tool: Tool) -> None:
+    assert harness.server._engine.revocations.login(
+        UPSTREAM, user_id=None, sid="session-1", reason="upstream_logout"
+    )
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "end",
+    [
+        by_replay,
+        by_unlink,
+        by_session_elsewhere,
+        lambda harness, tool: harness.server.access.revoke(tool.grant_id),
+    ],
+    ids=["a code that is replayed", "an unlink", "a logout elsewhere", "the grant"],
+)
+def test_GRANT_01_what_ends_an_expired_grant_ends_the_tokens_that_were_made_by_it(
+    make: Make, guarded: Guarded, end: Callable[[Harness, Tool], object]
+) -> None:
+    """Without a refresh token, a grant expires with its access token."""
+    harness = made(make, lifetimes=Lifetimes(access_token=300))
+    tool = Tool(harness, grant_types=["authorization_code"])
+    harness.store.run(f"UPDATE grants SET upstream = '{UPSTREAM}', upstream_sid = 'session-1'")
+    value, by_hand = tool.make(expires_in=300 * DAY), add(harness, lifetime=300 * DAY).value
+    harness.clock.now += 600
+    harness.server.prune()
+    assert harness.server.introspect(tool.tokens["access_token"]) == {"active": False}
+    guard = guarded(harness)
+    guard.verify(value)
+    end(harness, tool)
+    assert refused(guard, value) == "revoked"
+    assert not harness.server.introspect(value)["active"]
+    assert guard.verify(by_hand)
+    harness.server.prune()
+    assert harness.store.count("grants") == 0
+
+
+@ENGINES
+def test_an_expired_grant_is_kept_as_long_as_the_tokens_that_were_made_by_it(
+    harness: Harness,
+) -> None:
+    tool = Tool(harness, grant_types=["authorization_code"])
+    tool.make(expires_in=300 * DAY)
+    last = tool.make(expires_in=301 * DAY)
+    harness.clock.now += 300 * DAY
+    harness.server.prune()
+    assert harness.store.count("personal_tokens") == 1
+    assert harness.store.count("grants") == 1
+    assert harness.server.introspect(last)["active"]
+    harness.clock.now += DAY
+    harness.server.prune()
+    assert harness.store.count("personal_tokens") == 0
+    assert harness.store.count("grants") == 0
+
+
+@ENGINES
+def test_pruning_ends_what_was_made_by_a_grant_whose_revocation_was_cut_short(
+    harness: Harness,
+) -> None:
+    """Those of a client are revoked in slices, and its tokens after them."""
+    tool, by_hand = Tool(harness), add(harness).value
+    value = tool.make()
+    harness.store.run("UPDATE grants SET revoked_at = 1")
+    harness.server.prune()
+    assert not harness.server.introspect(value)["active"]
+    assert harness.server.introspect(by_hand)["active"]
+    assert harness.store.count("grants") == 0
 
 
 def test_the_tokens_of_a_client_that_is_being_removed_are_refused(

@@ -300,6 +300,7 @@ class ClientRegistry:
         """Change a client that an operator registered; new requests meet the changes at once.
 
         Tokens and grants that the client has stay as they are, until they expire or are revoked.
+        The personal tokens that it made lose the scopes that it loses.
 
         Args:
             client_id: the client's id, which stays.

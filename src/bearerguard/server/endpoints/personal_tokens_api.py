@@ -29,7 +29,7 @@ from bearerguard.server.http.oauth_error import (
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
-from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
@@ -87,8 +87,8 @@ class PersonalTokensApi:
         parts = urlsplit(settings.issuer)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         # The server's own URL if tokens can be for it: those for another API may be known there.
-        own = settings.resource(settings.issuer) or settings.resources[0]
-        self._audience = own.identifier
+        self._own = settings.resource(settings.issuer)
+        self._audience = (self._own or settings.resources[0]).identifier
 
     def handle(self, request: Request) -> Response:
         """Return the response about all tokens: their list, or a new one; raises `OAuthError`."""
@@ -141,6 +141,16 @@ class PersonalTokensApi:
 
     def _maker(self, found: FoundAccessToken) -> Maker:
         """Return the client that makes a token for a user; raises `OAuthError`."""
+        if found.claims.get("cnf"):
+            raise OAuthError(
+                names.UNAUTHORIZED_CLIENT,
+                "The access token is bound to a key, and a personal token is not: the user makes"
+                " one on the page of tokens",
+                reason="personal_token_unbound",
+                status=403,
+                client_id=found.client_id,
+                user_id=found.claims["sub"],
+            )
         if not self._registry.is_recent(found.claims.get("auth_time")):
             raise self._challenged(
                 OAuthError(
@@ -149,7 +159,7 @@ class PersonalTokensApi:
                     client_id=found.client_id,
                     user_id=found.claims["sub"],
                 ),
-                names.DPOP if "jkt" in found.claims.get("cnf", {}) else names.BEARER,
+                names.BEARER,
             )
         grant = rows.find_grant(self._database, str(found.grant_id))
         if grant is None:
@@ -160,10 +170,17 @@ class PersonalTokensApi:
             scopes=scope.parse(found.claims["scope"]),
             resources=frozenset(
                 known.identifier
-                for name in found.audience.union(json.loads(grant.resources))
+                for name in self._resources(found, grant)
                 if (known := self._settings.resource(name)) is not None
             ),
         )
+
+    def _resources(self, found: FoundAccessToken, grant: Row) -> frozenset[str]:
+        """Return the APIs that a client may make tokens for."""
+        if self._own is None or found.audience != {self._own.identifier}:
+            # An API sees the access token: it must not get tokens for others by it.
+            return found.audience
+        return found.audience.union(json.loads(grant.resources))
 
     def _charge(self, maker: Maker, user_id: str) -> None:
         """Raise `OAuthError` if the client has made too many tokens for the user."""

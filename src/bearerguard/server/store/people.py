@@ -35,7 +35,7 @@ from bearerguard.server.store.schema import MAX_ID, login_columns, metadata, sid
 _DIGEST = String(64)
 _ID = String(MAX_ID)
 # Personal tokens that a client made.
-_HAS_CLIENT = text("client_id IS NOT NULL")
+_HAS_CLIENT, _HAS_GRANT = text("client_id IS NOT NULL"), text("grant_id IS NOT NULL")
 # Expired rows that a login removes. It adds at most three, so tables do not grow without pruning.
 _FEW = 5
 # What `is_user_id` demands.
@@ -133,6 +133,7 @@ personal_tokens: Table = Table(
     Column("last_used_at", Double),
     Index(None, "user_id"),
     Index(None, "client_id", sqlite_where=_HAS_CLIENT, postgresql_where=_HAS_CLIENT),
+    Index(None, "grant_id", sqlite_where=_HAS_GRANT, postgresql_where=_HAS_GRANT),
     Index(None, "expires_at"),
 )
 

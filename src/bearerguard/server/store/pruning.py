@@ -112,15 +112,17 @@ def _rows(key: Column[Any], at: Column[Any], is_due: _Condition | None = None) -
     return _slices(key, at, is_due or (lambda now, _: at <= now), remove)
 
 
-# The tables of a grant's tokens, with their primary keys.
+# The tables of a grant's tokens, with their primary keys. A grant that has expired stays until the
+# personal tokens end that its client made by it: what revokes the grant ends them, too.
 _TOKENS: Mapping[Table, Column[Any]] = {
     refresh_tokens: refresh_tokens.c.digest,
     access_tokens: access_tokens.c.token_key,
+    personal_tokens: personal_tokens.c.token_id,
 }
 
 
 def _is_empty(now: float) -> ColumnElement[bool]:
-    """Return the condition that a grant has no valid token, so that none can be issued from it."""
+    """Return the condition that a grant has no valid token, so that nothing depends on it."""
     ends = grants.c.access_expires_at
     return and_(
         or_(ends.is_(None), ends <= now),

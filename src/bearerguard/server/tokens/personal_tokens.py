@@ -351,9 +351,16 @@ class PersonalTokenRegistry:
             "jti": row.token_id,
             # They revoke what a client made by this, too.
             **({} if row.client_id is None else {"client_id": row.client_id}),
-            # Without those that the operator has withdrawn since.
-            "scope": scope.build(each for each in row.scope.split() if each in self.scopes),
+            "scope": scope.build(self._granted(row)),
         }
+
+    def _granted(self, row: Row) -> Sequence[str]:
+        """Return the scopes of a token that the operator has not withdrawn since."""
+        known = frozenset(self.scopes)
+        if row.client_id is not None:
+            client = self._clients.find(row.client_id)
+            known = known.intersection(() if client is None else client.scopes)
+        return [each for each in row.scope.split() if each in known]
 
     def _note(self, row: Row, newest: str, now: float) -> None:
         """Note the day of a token's use, and renew its digest after a renewal of the secret."""

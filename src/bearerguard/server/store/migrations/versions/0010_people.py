@@ -140,11 +140,12 @@ def _add_personal_tokens() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_personal_tokens_digest")),
     )
     op.create_index(op.f("ix_personal_tokens_user_id"), "personal_tokens", ["user_id"])
-    op.create_index(
-        op.f("ix_personal_tokens_client_id"),
-        "personal_tokens",
-        ["client_id"],
-        sqlite_where=sa.text("client_id IS NOT NULL"),
-        postgresql_where=sa.text("client_id IS NOT NULL"),
-    )
+    for column in ("client_id", "grant_id"):
+        op.create_index(
+            op.f(f"ix_personal_tokens_{column}"),
+            "personal_tokens",
+            [column],
+            sqlite_where=sa.text(f"{column} IS NOT NULL"),
+            postgresql_where=sa.text(f"{column} IS NOT NULL"),
+        )
     op.create_index(op.f("ix_personal_tokens_expires_at"), "personal_tokens", ["expires_at"])
