@@ -149,7 +149,8 @@ class UpstreamEndpoint:
         database: records what was used.
         secret: keys the digests of what was used.
         audit: receives the events.
-        places: how many requests may wait for each upstream at once, and how many logout tokens.
+        places: how many requests may wait for each upstream at once, and how many logout tokens
+            of each.
         end_logins: ends what began by a login elsewhere.
     """
 
@@ -188,7 +189,7 @@ class UpstreamEndpoint:
         self._clock = clock
         # One that is slow must not stop the logins at the others.
         self._places = {
-            name: threading.BoundedSemaphore(places) for name in (*self.providers, LOGOUT_TOKENS)
+            name: threading.BoundedSemaphore(places) for name in self.waiting_paths.values()
         }
         self._end_logins = end_logins
 
@@ -206,7 +207,7 @@ class UpstreamEndpoint:
     def waiting_paths(self) -> dict[str, str]:
         """All of these paths, each with the name of the places that its requests wait in."""
         logins = {place + key: key for key in self.providers for place in (START, CALLBACK)}
-        return logins | dict.fromkeys(self.logout_paths, LOGOUT_TOKENS)
+        return logins | {path: path for path in self.logout_paths}
 
     @property
     def offers(self) -> list[dict[str, str]]:
@@ -275,7 +276,7 @@ class UpstreamEndpoint:
         provider = self.providers[urlsplit(request.url).path.rpartition("/")[2]]
         token = from_form(request).required("logout_token")
         try:
-            with self._place(LOGOUT_TOKENS):
+            with self._place(LOGOUT_TOKENS + provider.key):
                 logout = provider.logout(token)
             is_new = self._end_logins(
                 provider.issuer,
@@ -498,7 +499,7 @@ class UpstreamEndpoint:
     def _place(self, name: str) -> Generator[None]:
         """Take one of an upstream's places; raises `UpstreamError` if all of them are taken.
 
-        `name` is the upstream's key, or `LOGOUT_TOKENS`.
+        `name` is the upstream's key or, for its logout tokens, `LOGOUT_TOKENS` and the key.
         """
         places = self._places[name]
         if not places.acquire(blocking=False):
