@@ -329,7 +329,7 @@ class UpstreamEndpoint:
 
     def _note_logout(self, connection: Connection, issuer: str, logout: Logout) -> bool:
         """Use up a logout token, and remember whom it names; False if it was used before."""
-        end = min(logout.expires_at, self._clock() + 86_400) + _SLACK
+        end = logout.expires_at + _SLACK
         if not self._use(connection, f"logout {issuer} {logout.token_id}", end):
             return False
         named = _Named(issuer, logout.subject, logout.session)

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from bearerguard.errors import (
+    BAD_LOGOUT_TOKEN,
     IssuerUnavailable,
     TokenError,
     TokenRefused,
@@ -27,6 +28,7 @@ from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Fetch
 from bearerguard.server.clients.trusted_issuers import AssertionVerifier
+from bearerguard.server.store.connection import is_storable
 from bearerguard.server.upstream import id_token
 from bearerguard.server.upstream.options import Admission, UpstreamIdentity, UpstreamLogin
 from bearerguard.server.upstream.provider import (
@@ -48,6 +50,7 @@ _METADATA_SECONDS = 3600.0
 _MAX_DELAY = 5
 _MAX_METHODS, _MAX_METHOD = 20, 100
 _MAX_SESSION = 255
+_SESSION = f"text of 1 to {_MAX_SESSION} characters without NUL"
 _ID_TOKEN = frozenset({"jwt"})
 
 
@@ -123,14 +126,16 @@ class OpenIdProvider:
             raise UpstreamError("invalid", "no_id_token", "the token response has no ID token")
         access_token = access_token if isinstance(access_token, str) else None
         claims = self._claims(token, access_token, asked)
-        subject = checked_subject(claims.get("sub"))
-        session = claims.get("sid")
+        subject, session = checked_subject(claims.get("sub")), claims.get("sid")
+        if session is not None and not _is_session(session):
+            # A logout token could not name it.
+            raise UpstreamError("invalid", "unusable_session", f"its sid is no {_SESSION}")
         return Authenticated(
             self._identity(subject, self._completed(claims, access_token, published)),
             acr=self._context_here(claims.get("acr")),
             amr=_methods(claims.get("amr")),
             auth_time=_dated(claims, self._options.leeway, self._clock()),
-            session=session if isinstance(session, str) and len(session) <= _MAX_SESSION else None,
+            session=session,
             issued_at=float(claims["iat"]),
         )
 
@@ -142,7 +147,12 @@ class OpenIdProvider:
         """Validate a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6)."""
         signed = self._verifier.verify(token, logout_token.check_type)
         options = self._options
-        return logout_token.parse(signed.claims, {options.client_id}, options.leeway, self._clock())
+        logout = logout_token.parse(
+            signed.claims, {options.client_id}, options.leeway, self._clock()
+        )
+        if logout.session is not None and not _is_session(logout.session):
+            raise TokenError(BAD_LOGOUT_TOKEN, f"its sid is no {_SESSION}")
+        return logout
 
     def close(self) -> None:
         """Close the connections of the verifier."""
@@ -328,6 +338,10 @@ def _places(issuer: str) -> tuple[str, ...]:
     places = metadata.metadata_urls(issuer)
     openid = issuer.rstrip("/") + metadata.OPENID_PATH
     return tuple(dict.fromkeys((openid, *places)))
+
+
+def _is_session(sid: object) -> bool:
+    return isinstance(sid, str) and 0 < len(sid) <= _MAX_SESSION and is_storable(sid)
 
 
 def _dated(claims: Mapping[str, Any], leeway: float, now: float) -> float | None:
