@@ -247,17 +247,27 @@ def test_a_login_elsewhere_that_a_logout_overtakes_begins_no_session(
     assert world.reasons() == ([] if stays else ["logged_out"])
 
 
-def test_a_login_elsewhere_after_the_logout_is_a_new_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("named", "is_new"),
+    [
+        ({"sub": "00u1"}, True),
+        ({"sub": "00u1", "sid": "s2"}, True),
+        ({"sub": "00u1", "sid": "s1"}, False),
+        ({"sub": None, "sid": "s1"}, False),
+    ],
+)
+def test_a_login_elsewhere_after_the_logout_is_a_new_one_unless_its_session_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any], *, is_new: bool
 ) -> None:
     """The ID token was issued after the logout token, though the login was begun before it."""
 
     def act() -> None:
-        log_out(world, sid="s1")
+        log_out(world, **named)
         world.harness.clock.now += 1
 
     while_redeemed(world, monkeypatch, act, first=True)
-    assert is_let_in(world)
+    assert is_let_in(world) is is_new
+    assert world.reasons() == ([] if is_new else ["logged_out"])
 
 
 def test_the_later_of_two_logouts_counts_in_whatever_order_they_come(

@@ -113,20 +113,21 @@ class _Named:
         """What a logout token ends."""
         if self.session is None:
             return [self._all]
-        return [self._one] if self.subject is None else [self._one, self._unnamed]
+        return [self.one] if self.subject is None else [self.one, self._unnamed]
 
     @property
     def by_id_token(self) -> Sequence[str]:
         """By what the login of an ID token may have been ended."""
-        return [self._all, self._unnamed if self.session is None else self._one]
+        return [self._all, self._unnamed if self.session is None else self.one]
+
+    @property
+    def one(self) -> str:
+        """The session itself, which ends for good."""
+        return f"session {self.issuer} {self.session}"
 
     @property
     def _all(self) -> str:
         return f"logins {self.issuer} {self.subject}"
-
-    @property
-    def _one(self) -> str:
-        return f"session {self.issuer} {self.session}"
 
     @property
     def _unnamed(self) -> str:
@@ -341,8 +342,9 @@ class UpstreamEndpoint:
     def _check_login(self, connection: Connection, found: Authenticated, user_id: str) -> None:
         """Raise `UpstreamError` if a login was ended before its session begins here.
 
-        A logout token ends the logins whose ID tokens were issued before it or in the same second,
-        by the clock there. It ends what is stored; this login was not, when it came.
+        A logout token ends its session, and the user's logins whose ID tokens were issued before it
+        or in the same second, by the clock there. It ends what is stored; this login was not, when
+        it came.
         """
         identity = found.identity
         if not self._identities.is_linked(connection, identity, user_id):
@@ -351,8 +353,8 @@ class UpstreamEndpoint:
             return
         named = _Named(identity.issuer, identity.subject, found.session)
         for name in named.by_id_token:
-            logged_out_at = rows.recorded_until(connection, self._digests(name)) - _REMEMBERED
-            if found.issued_at <= logged_out_at:
+            until = rows.recorded_until(connection, self._digests(name))
+            if until and (name == named.one or found.issued_at <= until - _REMEMBERED):
                 raise UpstreamError("cancelled", "logged_out", "a logout token came before it")
 
     def _chosen(self, request: Request, provider: Provider) -> Response:
