@@ -246,13 +246,18 @@ class UpstreamEndpoint:
         """Return the redirect to an upstream."""
         browser, cookies = self._csrf.browser(request)
         asked = self._asked(
-            provider, pending.demands, secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+            provider,
+            pending.demands,
+            secrets.token_urlsafe(32),
+            secrets.token_urlsafe(32),
+            self._clock(),
         )
         content = {
             "id": secrets.token_urlsafe(16),
             "key": provider.key,
             "nonce": asked.nonce,
             "verifier": asked.verifier,
+            "at": asked.begun_at,
             "request": [
                 pending.path,
                 pending.query,
@@ -421,7 +426,7 @@ class UpstreamEndpoint:
         path, query, client_name, redirect_uri, again = content["request"]
         demands = Demands.read(content["demands"])
         pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
-        asked = self._asked(provider, demands, content["nonce"], content["verifier"])
+        asked = self._asked(provider, demands, content["nonce"], content["verifier"], content["at"])
         return content["id"], pending, asked
 
     def _use_up(self, name: str) -> None:
@@ -481,11 +486,14 @@ class UpstreamEndpoint:
             _log.exception("admit= of the upstream %s raised", provider.key)
             raise UpstreamError("unavailable", "admit_raised", type(error).__name__) from error
 
-    def _asked(self, provider: Provider, demands: Demands, nonce: str, verifier: str) -> Asked:
+    def _asked(
+        self, provider: Provider, demands: Demands, nonce: str, verifier: str, begun_at: float
+    ) -> Asked:
         return Asked(
             f"{self._issuer}{CALLBACK}{provider.key}",
             nonce,
             verifier,
+            begun_at,
             demands.prompt,
             demands.max_age,
             demands.acr_values,
