@@ -17,6 +17,7 @@ from bearerguard.server import PersonalTokens
 from tests.server.harness import Harness, Make
 from tests.server.people.elsewhere import World, sent
 from tests.server.people.visitor import Page, Visitor, path
+from tests.server.statements import recorded
 from tests.server.test_device_code import PAGE as DEVICE
 from tests.server.test_device_code import Screen
 
@@ -189,6 +190,31 @@ def test_what_is_written_waits_for_whoever_is_ending_the_session(
         assert path(waiting.result()) == LOGIN
     assert store.count("codes") == 0
     assert store.count("device_codes", "user_id IS NOT NULL") == 0
+
+
+def at_once(world: World, _: Visitor) -> str:
+    return world.harness.link()
+
+
+@pytest.mark.parametrize("page", [at_once, asked, device])
+def test_the_session_is_locked_before_any_other_row(
+    world: World, visitor: Visitor, page: Callable[[World, Visitor], Page | str]
+) -> None:
+    """Else requests that lock them in different orders could wait for each other."""
+    shown = page(world, visitor)
+    with recorded() as written:
+        if isinstance(shown, Page):
+            visitor.submit(shown, ("decision", "allow"))
+        else:
+            visitor.get(shown)
+    statements = [sql.replace("\n", "") for sql, _ in written]
+    held = next(
+        place
+        for place, sql in enumerate(statements)
+        if sql.startswith("SELECT sessions.digest FROM sessions WHERE")
+    )
+    assert not [sql for sql in statements[:held] if not sql.startswith("SELECT")]
+    assert [sql for sql in statements[held:] if not sql.startswith("SELECT")]
 
 
 # Logins elsewhere

@@ -481,13 +481,7 @@ class AuthorizationEndpoint:
             upstream_sid=signed_in.upstream_sid,
         )
         try:
-            code = self._codes.issue(
-                target.client,
-                approval,
-                (use,) if remember is None else (use, remember),
-                # What is remembered depends on what was before.
-                alone=remember is not None,
-            )
+            code = self._codes.issue(target.client, approval, use, remember)
         except SessionEnded:  # since this request has found it
             return self._respond(request, None, target)
         except LoginUsed:  # by another request, since this one was checked
