@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from bearerguard import Fetch, Response
-from bearerguard.server import PersonalTokens
+from bearerguard.server import PersonalTokens, Registered
 from tests.server.harness import Harness, Make
 from tests.server.people.elsewhere import World, sent
 from tests.server.people.visitor import Page, Visitor, path
@@ -121,6 +121,73 @@ def test_a_request_without_a_page_gets_no_code_either(
         back = visitor.get(world.harness.link())
     assert (back.status, path(back)) == (303, LOGIN)
     assert world.harness.store.count("codes") == 0
+
+
+ACCOUNT = "/oauth/account"
+# What ends a client's access, beside the session.
+ENDINGS_OF_ACCESS: dict[str, Callable[[World, Visitor, str], object]] = {
+    "by the user": lambda _, visitor, client_id: visitor.submit(
+        visitor.get(ACCOUNT), ("end", client_id)
+    ),
+    "all, by the user": lambda _, visitor, __: visitor.submit(
+        visitor.get(ACCOUNT), ("end_all", "yes")
+    ),
+    "the user's": lambda world, _, client_id: world.server.revoke_user(
+        login=user(world), client_id=client_id
+    ),
+    "all of the user": lambda world, _, __: world.server.revoke_user(login=user(world)),
+    "the client's": lambda world, _, client_id: world.server.access.revoke_client(client_id),
+}
+
+
+@pytest.fixture
+def careful(world: World, visitor: Visitor) -> Registered:
+    """A client whose access the user has allowed for good."""
+    client = world.harness.add("Careful", require_consent=True)
+    page = visitor.get(world.harness.link(client))
+    back = visitor.submit(page, ("decision", "allow"), remember="yes")
+    assert world.harness.redeem(sent(back)["code"], client).status == 200
+    assert "code" in sent(visitor.get(world.harness.link(client))), "without a question"
+    world.harness.store.run("DELETE FROM codes")
+    return client
+
+
+@pytest.mark.parametrize("ending", ENDINGS_OF_ACCESS)
+@pytest.mark.parametrize("prompt", [None, "none"])
+def test_a_client_whose_access_has_ended_gets_no_code_by_the_consent_of_before(
+    world: World,
+    visitor: Visitor,
+    careful: Registered,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ending: str,
+    prompt: str | None,
+) -> None:
+    def act() -> None:
+        ENDINGS_OF_ACCESS[ending](world, visitor, careful.client_id)
+
+    with overtaken(world.harness, monkeypatch, act):
+        back = visitor.get(world.harness.link(careful, prompt=prompt))
+    assert world.harness.store.count("codes") == 0
+    if prompt is None:
+        assert ("decision", "allow") in back.buttons
+    else:
+        assert sent(back)["error"] == "consent_required"
+
+
+def test_a_code_waits_for_whoever_is_forgetting_the_consent(
+    world: World, visitor: Visitor, careful: Registered
+) -> None:
+    """Another process has removed it, and has not committed."""
+    store = world.harness.store
+    with ThreadPoolExecutor(1) as pool:
+        with store.connection() as connection:
+            connection.execute(sqlalchemy.text("DELETE FROM consents"))
+            waiting = pool.submit(lambda: visitor.get(world.harness.link(careful)))
+            time.sleep(0.3)  # it waits by now
+            assert not waiting.done()
+        assert ("decision", "allow") in waiting.result().buttons
+    assert store.count("codes") == 0
 
 
 def test_the_request_goes_on_after_the_next_login(
