@@ -13,10 +13,11 @@ import pytest
 import sqlalchemy
 
 from bearerguard import Fetch, Response
-from bearerguard.server import PersonalTokens
+from bearerguard.server import PersonalTokens, Registered
 from tests.server.harness import Harness, Make
 from tests.server.people.elsewhere import World, sent
 from tests.server.people.visitor import Page, Visitor, path
+from tests.server.statements import recorded
 from tests.server.test_device_code import PAGE as DEVICE
 from tests.server.test_device_code import Screen
 
@@ -122,6 +123,73 @@ def test_a_request_without_a_page_gets_no_code_either(
     assert world.harness.store.count("codes") == 0
 
 
+ACCOUNT = "/oauth/account"
+# What ends a client's access, beside the session.
+ENDINGS_OF_ACCESS: dict[str, Callable[[World, Visitor, str], object]] = {
+    "by the user": lambda _, visitor, client_id: visitor.submit(
+        visitor.get(ACCOUNT), ("end", client_id)
+    ),
+    "all, by the user": lambda _, visitor, __: visitor.submit(
+        visitor.get(ACCOUNT), ("end_all", "yes")
+    ),
+    "the user's": lambda world, _, client_id: world.server.revoke_user(
+        login=user(world), client_id=client_id
+    ),
+    "all of the user": lambda world, _, __: world.server.revoke_user(login=user(world)),
+    "the client's": lambda world, _, client_id: world.server.access.revoke_client(client_id),
+}
+
+
+@pytest.fixture
+def careful(world: World, visitor: Visitor) -> Registered:
+    """A client whose access the user has allowed for good."""
+    client = world.harness.add("Careful", require_consent=True)
+    page = visitor.get(world.harness.link(client))
+    back = visitor.submit(page, ("decision", "allow"), remember="yes")
+    assert world.harness.redeem(sent(back)["code"], client).status == 200
+    assert "code" in sent(visitor.get(world.harness.link(client))), "without a question"
+    world.harness.store.run("DELETE FROM codes")
+    return client
+
+
+@pytest.mark.parametrize("ending", ENDINGS_OF_ACCESS)
+@pytest.mark.parametrize("prompt", [None, "none"])
+def test_a_client_whose_access_has_ended_gets_no_code_by_the_consent_of_before(
+    world: World,
+    visitor: Visitor,
+    careful: Registered,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ending: str,
+    prompt: str | None,
+) -> None:
+    def act() -> None:
+        ENDINGS_OF_ACCESS[ending](world, visitor, careful.client_id)
+
+    with overtaken(world.harness, monkeypatch, act):
+        back = visitor.get(world.harness.link(careful, prompt=prompt))
+    assert world.harness.store.count("codes") == 0
+    if prompt is None:
+        assert ("decision", "allow") in back.buttons
+    else:
+        assert sent(back)["error"] == "consent_required"
+
+
+def test_a_code_waits_for_whoever_is_forgetting_the_consent(
+    world: World, visitor: Visitor, careful: Registered
+) -> None:
+    """Another process has removed it, and has not committed."""
+    store = world.harness.store
+    with ThreadPoolExecutor(1) as pool:
+        with store.connection() as connection:
+            connection.execute(sqlalchemy.text("DELETE FROM consents"))
+            waiting = pool.submit(lambda: visitor.get(world.harness.link(careful)))
+            time.sleep(0.3)  # it waits by now
+            assert not waiting.done()
+        assert ("decision", "allow") in waiting.result().buttons
+    assert store.count("codes") == 0
+
+
 def test_the_request_goes_on_after_the_next_login(
     world: World, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +259,31 @@ def test_what_is_written_waits_for_whoever_is_ending_the_session(
     assert store.count("device_codes", "user_id IS NOT NULL") == 0
 
 
+def at_once(world: World, _: Visitor) -> str:
+    return world.harness.link()
+
+
+@pytest.mark.parametrize("page", [at_once, asked, device])
+def test_the_session_is_locked_before_any_other_row(
+    world: World, visitor: Visitor, page: Callable[[World, Visitor], Page | str]
+) -> None:
+    """Else requests that lock them in different orders could wait for each other."""
+    shown = page(world, visitor)
+    with recorded() as written:
+        if isinstance(shown, Page):
+            visitor.submit(shown, ("decision", "allow"))
+        else:
+            visitor.get(shown)
+    statements = [sql.replace("\n", "") for sql, _ in written]
+    held = next(
+        place
+        for place, sql in enumerate(statements)
+        if sql.startswith("SELECT sessions.digest FROM sessions WHERE")
+    )
+    assert not [sql for sql in statements[:held] if not sql.startswith("SELECT")]
+    assert [sql for sql in statements[held:] if not sql.startswith("SELECT")]
+
+
 # Logins elsewhere
 
 
@@ -247,17 +340,27 @@ def test_a_login_elsewhere_that_a_logout_overtakes_begins_no_session(
     assert world.reasons() == ([] if stays else ["logged_out"])
 
 
-def test_a_login_elsewhere_after_the_logout_is_a_new_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("named", "is_new"),
+    [
+        ({"sub": "00u1"}, True),
+        ({"sub": "00u1", "sid": "s2"}, True),
+        ({"sub": "00u1", "sid": "s1"}, False),
+        ({"sub": None, "sid": "s1"}, False),
+    ],
+)
+def test_a_login_elsewhere_after_the_logout_is_a_new_one_unless_its_session_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any], *, is_new: bool
 ) -> None:
     """The ID token was issued after the logout token, though the login was begun before it."""
 
     def act() -> None:
-        log_out(world, sid="s1")
+        log_out(world, **named)
         world.harness.clock.now += 1
 
     while_redeemed(world, monkeypatch, act, first=True)
-    assert is_let_in(world)
+    assert is_let_in(world) is is_new
+    assert world.reasons() == ([] if is_new else ["logged_out"])
 
 
 def test_the_later_of_two_logouts_counts_in_whatever_order_they_come(

@@ -401,13 +401,22 @@ def test_upstreams_that_are_slow_leave_places_for_others(world: World) -> None:
     assert visitor.get(url).status == 303, "reloading the page is enough"
 
 
-def test_logout_tokens_whose_keys_are_slow_leave_places_for_logins(world: World) -> None:
-    places = world.server._engine.people.upstreams._places[LOGOUT_TOKENS]
+def test_logout_tokens_whose_keys_are_slow_leave_places_for_logins_and_other_upstreams(
+    world: World,
+) -> None:
+    places = world.server._engine.people.upstreams._places[f"{LOGOUT_TOKENS}example"]
     while places.acquire(blocking=False):
         pass
     token = {"logout_token": world.idp.logout_token()}
     assert world.harness.post("/oauth/backchannel_logout/example", token).status == 503
     assert world.sign_in(world.visitor()).status == 303
+    token = {"logout_token": world.other.logout_token()}
+    assert world.harness.post("/oauth/backchannel_logout/other", token).status == 200
+    # Under ASGI, each of the names has threads of its own.
+    assert world.server._engine.upstream_places == {
+        *("example", "other"),
+        *(f"{LOGOUT_TOKENS}{key}" for key in ("example", "other")),
+    }
 
 
 def test_under_asgi_an_upstream_that_hangs_stops_no_login_at_another(world: World) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from bearerguard import Fetch, Response
 from bearerguard.errors import AccountError, ConfigurationError
 from bearerguard.server import (
     Admission,
@@ -548,18 +549,55 @@ def test_AZ_08_a_clock_there_that_is_ahead_makes_no_login_recent(
     assert ("code" in sent(page)) == ok
 
 
-@pytest.mark.parametrize("delay", [0, 3])
+@pytest.mark.parametrize("wait", [0, 3, 25])
 def test_AZ_08_the_same_login_there_is_no_new_one_whenever_its_token_is_made(
-    world: World, delay: int
+    world: World, wait: int
 ) -> None:
-    """The provider disregards `prompt=login`: its user does not log in a second time."""
-    visitor, at = world.visitor(), int(world.harness.clock())
-    world.idp.changed |= {"auth_time": at}
+    """The provider disregards `prompt=login`: its user does not log in a second time.
+
+    It makes the ID token with the code, which comes `wait` seconds later.
+    """
+    visitor, clock = world.visitor(), world.harness.clock
+    world.idp.changed |= {"auth_time": int(clock())}
     assert "code" in sent(visitor.follow(world.sign_in(visitor, at=world.harness.link())))
-    world.harness.clock.now += 3
-    world.idp.changed |= {"iat": int(world.harness.clock()) - delay}
-    again = world.sign_in(visitor, at=world.harness.link(prompt="login"))
-    assert sent(visitor.follow(again))["error"] == "login_required"
+    clock.now += 3
+    back = world.idp.authorize(world.chosen(visitor, at=world.harness.link(prompt="login")))
+    world.idp.changed |= {"iat": int(clock())}
+    clock.now += wait
+    assert sent(visitor.follow(visitor.get(back)))["error"] == "login_required"
+
+
+@pytest.mark.parametrize("off", [-5, 5])
+def test_AZ_08_a_login_there_has_one_time_though_the_clock_there_is_a_little_off(
+    world: World, off: int
+) -> None:
+    at = int(world.harness.clock()) - 40
+    for each in range(off, 0, 1 if off < 0 else -1):
+        world.idp.changed |= {"auth_time": at, "iat": int(world.harness.clock()) + each}
+        assert world.claims(world.visitor())["auth_time"] == at
+
+
+@pytest.mark.parametrize("slow", ["/token", "/jwks", "/userinfo"])
+@pytest.mark.parametrize("fraction", [0, 0.9])
+def test_AZ_08_a_slow_response_makes_no_login_recent(
+    world: World, monkeypatch: pytest.MonkeyPatch, slow: str, fraction: float
+) -> None:
+    clock, fetch, fetched = world.harness.clock, world.idp.fetch, []
+    clock.now += fraction
+    at = int(clock()) - 45
+    world.idp.changed |= {"auth_time": at, "email": None, "email_verified": None}
+    world.idp.userinfo = {"email": "ada@example.com", "email_verified": True}
+
+    def fetching(request: Fetch) -> Response:
+        response = fetch(request)
+        path = urlsplit(request.url).path
+        fetched.append(path)
+        clock.now += 25 if path == slow else 0
+        return response
+
+    monkeypatch.setattr(world.idp, "fetch", fetching)
+    assert world.claims(world.visitor())["auth_time"] == at
+    assert slow in fetched
 
 
 def test_AZ_08_an_apps_own_login_says_its_methods(make: Make) -> None:

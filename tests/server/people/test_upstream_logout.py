@@ -152,6 +152,41 @@ def test_a_logout_token_counts_once(world: World) -> None:
     assert world.reasons("upstream_logout_failed") == ["used_logout_token"]
 
 
+@pytest.mark.both_engines
+def test_a_logout_token_counts_once_however_late_it_expires(world: World) -> None:
+    now = int(world.harness.clock())
+    token = world.idp.logout_token(jti=uuid.uuid4().hex, exp=now + 30 * 86_400)
+    post = "/oauth/backchannel_logout/example"
+    assert world.harness.post(post, {"logout_token": token}).status == 200
+    world.harness.clock.now += 29 * 86_400
+    world.server.prune()
+    assert world.harness.post(post, {"logout_token": token}).error == (400, "invalid_request")
+    assert world.reasons("upstream_logout_failed") == ["used_logout_token"]
+
+
+UNUSABLE = ["\0", "s\0", "s" * 256, ""]
+
+
+@pytest.mark.both_engines
+@pytest.mark.parametrize("sid", UNUSABLE)
+def test_a_logout_token_whose_session_no_login_can_have_is_refused(world: World, sid: str) -> None:
+    visitor, _ = signed_in(world, "s" * 255)
+    assert log_out(world, sub=None, sid=sid).error == (400, "invalid_request")
+    assert world.harness.named("store_unavailable") == []
+    assert is_signed_in(visitor)
+    assert log_out(world, sub=None, sid="s" * 255).status == 200
+    assert not is_signed_in(visitor)
+
+
+@pytest.mark.both_engines
+@pytest.mark.parametrize("sid", [*UNUSABLE, 7])
+def test_a_login_whose_session_no_logout_token_can_name_is_refused(world: World, sid: Any) -> None:
+    world.idp.changed["sid"] = sid
+    assert world.sign_in(world.visitor()).status == 400
+    assert world.reasons() == ["unusable_session"]
+    assert world.harness.store.count("sessions") == 0
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -31,7 +31,13 @@ from bearerguard.server.grants.pushed_requests import (
 from bearerguard.server.grants.scopes_and_resources import requested_resources, requested_scopes
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse
-from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
+from bearerguard.server.login.consent import (
+    CONSENT,
+    ConsentAnswer,
+    ConsentForgotten,
+    ConsentRequest,
+    ScopeLine,
+)
 from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import MARK, LoginUsed, Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SessionEnded, SignedIn
@@ -160,7 +166,9 @@ class AuthorizationEndpoint:
         except OAuthError as error:
             return self._refuse(target, error)
         if step is Step.DONE:
-            return self._send_code(request, target, signed_in, wanted, prompt=prompt)
+            return self._send_code(
+                request, target, signed_in, wanted, prompt=prompt, by_memory=True
+            )
         if step is Step.CONSENT:
             return self._ask(request, signed_in, target, wanted)
         return self._ask_to_sign_in(request, target, prompt, signed_in)
@@ -399,12 +407,20 @@ class AuthorizationEndpoint:
             raise OAuthError("consent_required", "The user has not given consent")
         return needed or prompt.consent
 
-    def _is_consent_missing(self, client: Client, signed_in: SignedIn, wanted: _Wanted) -> bool:
+    def _is_consent_missing(
+        self,
+        client: Client,
+        signed_in: SignedIn,
+        wanted: _Wanted,
+        connection: Connection | None = None,
+    ) -> bool:
         if not client.is_identified:
             return True  # anybody can pose as it (RFC 8252 §8.6)
         if not client.require_consent:
             return False
-        known = self._people.remembered(signed_in.user_id, client.client_id, wanted.resources)
+        known = self._people.remembered(
+            signed_in.user_id, client.client_id, wanted.resources, connection
+        )
         return not wanted.scopes or not set(wanted.scopes) <= known
 
     def _is_default(self, wanted: _Wanted) -> bool:
@@ -459,9 +475,14 @@ class AuthorizationEndpoint:
         *,
         prompt: Prompt,
         remember: Callable[[Connection], object] | None = None,
+        by_memory: bool = False,
     ) -> Response:
+        """Return a code to the client; `by_memory`: the user was not asked for consent now."""
+
         def use(connection: Connection) -> None:
             self._people.check_session(connection, signed_in)
+            if by_memory and self._is_consent_missing(target.client, signed_in, wanted, connection):
+                raise ConsentForgotten("the user has ended the client's access")
             self._people.prompts.use(connection, prompt, signed_in)
             if target.pushed is not None:
                 self._pushed.use(connection, target.pushed)
@@ -481,15 +502,9 @@ class AuthorizationEndpoint:
             upstream_sid=signed_in.upstream_sid,
         )
         try:
-            code = self._codes.issue(
-                target.client,
-                approval,
-                (use,) if remember is None else (use, remember),
-                # What is remembered depends on what was before.
-                alone=remember is not None,
-            )
-        except SessionEnded:  # since this request has found it
-            return self._respond(request, None, target)
+            code = self._codes.issue(target.client, approval, use, remember)
+        except (SessionEnded, ConsentForgotten):  # since this request has found it
+            return self._respond(request, self._people.signed_in(request), target)
         except LoginUsed:  # by another request, since this one was checked
             return self._ask_to_sign_in(request, target, prompt, signed_in)
         except UnusableRequest as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from bearerguard.protocol import dpop, names, pkce, scope
@@ -99,16 +99,18 @@ class AuthorizationCodeGrant:
         self,
         client: Client,
         approval: Approval,
-        also: Sequence[Callable[[Connection], object]] = (),
-        *,
-        alone: bool = False,
+        check: Callable[[Connection], object],
+        remember: Callable[[Connection], object] | None = None,
     ) -> str:
-        """Return a new code (RFC 6749 §4.1.2); `also` is stored in the same transaction.
+        """Return a new code (RFC 6749 §4.1.2).
 
-        `alone`: whether that depends on what it finds, so that no other may write meanwhile.
+        `check` is done first in the transaction, so that rows are locked in the order of
+        `DeviceCodeGrant.allow`; it raises what undoes it. `remember` is done last; it depends on
+        what it finds, so that no other may write meanwhile.
         """
         code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
-        with self._database.write(concurrent=not alone) as connection:
+        with self._database.write(concurrent=remember is None) as connection:
+            check(connection)
             self._note_use(connection, client)
             rows.add_code(
                 connection,
@@ -128,8 +130,8 @@ class AuthorizationCodeGrant:
                 upstream=approval.upstream,
                 upstream_sid=approval.upstream_sid,
             )
-            for store in also:
-                store(connection)
+            if remember is not None:
+                remember(connection)
         self._audit.emit(
             "code_issued",
             client_id=client.client_id,

@@ -114,6 +114,10 @@ class ConsentAnswer:
     remember: bool
 
 
+class ConsentForgotten(Exception):
+    """Stored consent is gone since it was read: what would be written by it must be undone."""
+
+
 class Consent:
     """Shows the consent page, reads the decision, and stores consent for later requests."""
 
@@ -223,10 +227,18 @@ class Consent:
             return None
 
     def remembered(
-        self, user_id: str, client_id: str, resources: Collection[str]
+        self,
+        user_id: str,
+        client_id: str,
+        resources: Collection[str],
+        connection: Connection | None = None,
     ) -> frozenset[str]:
-        """Return the scopes that stored consent allows a client at every one of `resources`."""
-        known = _remembered(self._database, user_id, client_id)
+        """Return the scopes that stored consent allows a client at every one of `resources`.
+
+        In the transaction of a `connection`, that consent then stands until the commit.
+        """
+        statement = _FIND if connection is None else _HOLD
+        known = _remembered(connection or self._database, user_id, client_id, statement)
         return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))
 
     def remember(
@@ -276,10 +288,12 @@ def destination(redirect_uri: str) -> tuple[str, str]:
 
 
 _FIND = Prepared(
-    select(consents.c.scope).where(
+    _stored := select(consents.c.scope).where(
         consents.c.user_id == bindparam("user"), consents.c.client_id == bindparam("client")
     )
 )
+# Others remove it after this transaction. SQLite has no locks of rows.
+_HOLD = Prepared(_stored.with_for_update(read=True, key_share=True))
 # SQLite has the same clause.
 _KEEP = Prepared(
     (_new := postgresql.insert(consents))
@@ -296,13 +310,15 @@ _KEEP = Prepared(
 )
 
 
-def _remembered(connection: Executes, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
+def _remembered(
+    connection: Executes, user_id: str, client_id: str, statement: Prepared = _FIND
+) -> dict[str, frozenset[str]]:
     """Return the scopes of the stored consent, by resource.
 
     Consent that an earlier version stored names no resource. It is ignored, and the user is asked
     again, because the server's default resource may have changed since.
     """
-    scope = connection.execute(_FIND, {"user": user_id, "client": client_id}).scalar()
+    scope = connection.execute(statement, {"user": user_id, "client": client_id}).scalar()
     if scope is None or not scope.startswith("{"):
         return {}
     return {resource: frozenset(scopes) for resource, scopes in json.loads(scope).items()}

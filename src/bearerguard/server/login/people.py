@@ -474,10 +474,17 @@ class People:
         return self._consent.answer(request, signed_in)
 
     def remembered(
-        self, user_id: str, client_id: str, resources: Collection[str]
+        self,
+        user_id: str,
+        client_id: str,
+        resources: Collection[str],
+        connection: Connection | None = None,
     ) -> frozenset[str]:
-        """Return the scopes that stored consent allows a client at every one of `resources`."""
-        return self._consent.remembered(user_id, client_id, resources)
+        """Return the scopes that stored consent allows a client at every one of `resources`.
+
+        In the transaction of a `connection`, that consent then stands until the commit.
+        """
+        return self._consent.remembered(user_id, client_id, resources, connection)
 
     def remember(
         self,

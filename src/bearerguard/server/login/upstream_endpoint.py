@@ -113,20 +113,21 @@ class _LogoutKeys:
         """What a logout token ends."""
         if self.session is None:
             return [self._all]
-        return [self._one] if self.subject is None else [self._one, self._unnamed]
+        return [self.one] if self.subject is None else [self.one, self._unnamed]
 
     @property
     def by_id_token(self) -> Sequence[str]:
         """By what the login of an ID token may have been ended."""
-        return [self._all, self._unnamed if self.session is None else self._one]
+        return [self._all, self._unnamed if self.session is None else self.one]
+
+    @property
+    def one(self) -> str:
+        """The session itself, which ends for good."""
+        return f"session {self.issuer} {self.session}"
 
     @property
     def _all(self) -> str:
         return f"logins {self.issuer} {self.subject}"
-
-    @property
-    def _one(self) -> str:
-        return f"session {self.issuer} {self.session}"
 
     @property
     def _unnamed(self) -> str:
@@ -149,7 +150,8 @@ class UpstreamEndpoint:
         database: records what was used.
         secret: keys the digests of what was used.
         audit: receives the events.
-        places: how many requests may wait for each upstream at once, and how many logout tokens.
+        places: how many requests may wait for each upstream at once, and how many logout tokens
+            of each.
         end_logins: ends what began by a login elsewhere.
     """
 
@@ -188,7 +190,7 @@ class UpstreamEndpoint:
         self._clock = clock
         # One that is slow must not stop the logins at the others.
         self._places = {
-            name: threading.BoundedSemaphore(places) for name in (*self.providers, LOGOUT_TOKENS)
+            name: threading.BoundedSemaphore(places) for name in self.waiting_paths.values()
         }
         self._end_logins = end_logins
 
@@ -206,7 +208,7 @@ class UpstreamEndpoint:
     def waiting_paths(self) -> dict[str, str]:
         """All of these paths, each with the name of the places that its requests wait in."""
         logins = {place + key: key for key in self.providers for place in (START, CALLBACK)}
-        return logins | dict.fromkeys(self.logout_paths, LOGOUT_TOKENS)
+        return logins | {path: path for path in self.logout_paths}
 
     @property
     def offers(self) -> list[dict[str, str]]:
@@ -244,13 +246,18 @@ class UpstreamEndpoint:
         """Return the redirect to an upstream."""
         browser, cookies = self._csrf.browser(request)
         asked = self._asked(
-            provider, pending.demands, secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+            provider,
+            pending.demands,
+            secrets.token_urlsafe(32),
+            secrets.token_urlsafe(32),
+            self._clock(),
         )
         content = {
             "id": secrets.token_urlsafe(16),
             "key": provider.key,
             "nonce": asked.nonce,
             "verifier": asked.verifier,
+            "at": asked.begun_at,
             "request": [
                 pending.path,
                 pending.query,
@@ -275,7 +282,7 @@ class UpstreamEndpoint:
         provider = self.providers[urlsplit(request.url).path.rpartition("/")[2]]
         token = from_form(request).required("logout_token")
         try:
-            with self._place(LOGOUT_TOKENS):
+            with self._place(LOGOUT_TOKENS + provider.key):
                 logout = provider.logout(token)
             is_new = self._end_logins(
                 provider.issuer,
@@ -328,7 +335,7 @@ class UpstreamEndpoint:
 
     def _note_logout(self, connection: Connection, issuer: str, logout: Logout) -> bool:
         """Use up a logout token, and remember whom it names; False if it was used before."""
-        end = min(logout.expires_at, self._clock() + 86_400) + _SLACK
+        end = logout.expires_at + _SLACK
         if not self._use(connection, f"logout {issuer} {logout.token_id}", end):
             return False
         keys = _LogoutKeys(issuer, logout.subject, logout.session)
@@ -340,8 +347,9 @@ class UpstreamEndpoint:
     def _check_login(self, connection: Connection, found: Authenticated, user_id: str) -> None:
         """Raise `UpstreamError` if a login was ended before its session begins here.
 
-        A logout token ends the logins whose ID tokens were issued before it or in the same second,
-        by the clock there. It ends what is stored; this login was not, when it came.
+        A logout token ends its session, and the user's logins whose ID tokens were issued before it
+        or in the same second, by the clock there. It ends what is stored; this login was not, when
+        it came.
         """
         identity = found.identity
         if not self._identities.is_linked(connection, identity, user_id):
@@ -350,8 +358,8 @@ class UpstreamEndpoint:
             return
         keys = _LogoutKeys(identity.issuer, identity.subject, found.session)
         for name in keys.by_id_token:
-            logged_out_at = rows.remembered_until(connection, self._digests(name)) - _REMEMBERED
-            if found.issued_at <= logged_out_at:
+            until = rows.remembered_until(connection, self._digests(name))
+            if until and (name == keys.one or found.issued_at <= until - _REMEMBERED):
                 raise UpstreamError("cancelled", "logged_out", "a logout token came before it")
 
     def _chosen(self, request: Request, provider: Provider) -> Response:
@@ -418,7 +426,7 @@ class UpstreamEndpoint:
         path, query, client_name, redirect_uri, again = content["request"]
         demands = Demands.read(content["demands"])
         pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
-        asked = self._asked(provider, demands, content["nonce"], content["verifier"])
+        asked = self._asked(provider, demands, content["nonce"], content["verifier"], content["at"])
         return content["id"], pending, asked
 
     def _use_up(self, name: str) -> None:
@@ -478,11 +486,14 @@ class UpstreamEndpoint:
             _log.exception("admit= of the upstream %s raised", provider.key)
             raise UpstreamError("unavailable", "admit_raised", type(error).__name__) from error
 
-    def _asked(self, provider: Provider, demands: Demands, nonce: str, verifier: str) -> Asked:
+    def _asked(
+        self, provider: Provider, demands: Demands, nonce: str, verifier: str, begun_at: float
+    ) -> Asked:
         return Asked(
             f"{self._issuer}{CALLBACK}{provider.key}",
             nonce,
             verifier,
+            begun_at,
             demands.prompt,
             demands.max_age,
             demands.acr_values,
@@ -498,7 +509,7 @@ class UpstreamEndpoint:
     def _place(self, name: str) -> Generator[None]:
         """Take one of an upstream's places; raises `UpstreamError` if all of them are taken.
 
-        `name` is the upstream's key, or `LOGOUT_TOKENS`.
+        `name` is the upstream's key or, for its logout tokens, `LOGOUT_TOKENS` and the key.
         """
         places = self._places[name]
         if not places.acquire(blocking=False):

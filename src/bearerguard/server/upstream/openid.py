@@ -6,12 +6,14 @@ alone (see `hosting.assertions`): it finds and caches the keys.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from bearerguard.errors import (
+    BAD_LOGOUT_TOKEN,
     IssuerUnavailable,
     TokenError,
     TokenRefused,
@@ -27,6 +29,7 @@ from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Fetch
 from bearerguard.server.clients.trusted_issuers import AssertionVerifier
+from bearerguard.server.store.connection import is_storable
 from bearerguard.server.upstream import id_token
 from bearerguard.server.upstream.options import Admission, UpstreamIdentity, UpstreamLogin
 from bearerguard.server.upstream.provider import (
@@ -44,10 +47,11 @@ from bearerguard.server.upstream.provider import (
 # Seconds for which metadata is used: so long that logins do not wait for it, so short that a new
 # endpoint is found on the day of its change.
 _METADATA_SECONDS = 3600.0
-# Seconds by which `iat` differs though no clock is off: a response takes time; it counts seconds.
-_MAX_DELAY = 5
+# Seconds by which a clock may be off uncorrected: else a login would have another time at each use.
+_NEGLIGIBLE = 5
 _MAX_METHODS, _MAX_METHOD = 20, 100
 _MAX_SESSION = 255
+_SESSION = f"text of 1 to {_MAX_SESSION} characters without NUL"
 _ID_TOKEN = frozenset({"jwt"})
 
 
@@ -118,19 +122,22 @@ class OpenIdProvider:
         published = self._metadata()
         self._check_issuer(issuer, published)
         tokens = self._redeemed(code, asked, published)
+        came_at = self._clock()  # what is fetched after it can take long
         token, access_token = tokens.get("id_token"), tokens.get("access_token")
         if not isinstance(token, str):
             raise UpstreamError("invalid", "no_id_token", "the token response has no ID token")
         access_token = access_token if isinstance(access_token, str) else None
         claims = self._claims(token, access_token, asked)
-        subject = checked_subject(claims.get("sub"))
-        session = claims.get("sid")
+        subject, session = checked_subject(claims.get("sub")), claims.get("sid")
+        if session is not None and not _is_session(session):
+            # A logout token could not name it.
+            raise UpstreamError("invalid", "unusable_session", f"its sid is no {_SESSION}")
         return Authenticated(
             self._identity(subject, self._completed(claims, access_token, published)),
             acr=self._context(claims.get("acr")),
             amr=_methods(claims.get("amr")),
-            auth_time=_dated(claims, self._options.leeway, self._clock()),
-            session=session if isinstance(session, str) and len(session) <= _MAX_SESSION else None,
+            auth_time=_dated(claims, self._options.leeway, asked.begun_at, came_at),
+            session=session,
             issued_at=float(claims["iat"]),
         )
 
@@ -142,7 +149,12 @@ class OpenIdProvider:
         """Validate a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6)."""
         signed = self._verifier.verify(token, logout_token.check_type)
         options = self._options
-        return logout_token.parse(signed.claims, {options.client_id}, options.leeway, self._clock())
+        logout = logout_token.parse(
+            signed.claims, {options.client_id}, options.leeway, self._clock()
+        )
+        if logout.session is not None and not _is_session(logout.session):
+            raise TokenError(BAD_LOGOUT_TOKEN, f"its sid is no {_SESSION}")
+        return logout
 
     def close(self) -> None:
         """Close the connections of the verifier."""
@@ -330,20 +342,26 @@ def _places(issuer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((openid, *places)))
 
 
-def _dated(claims: Mapping[str, Any], leeway: float, now: float) -> float | None:
+def _is_session(sid: object) -> bool:
+    return isinstance(sid, str) and 0 < len(sid) <= _MAX_SESSION and is_storable(sid)
+
+
+def _dated(
+    claims: Mapping[str, Any], leeway: float, begun_at: float, came_at: float
+) -> float | None:
     """Return when the user was authenticated, by the clock here; None if unknown.
 
-    An ID token is made when its code is redeemed: `iat` shows by how much the clock there is off.
-    That it is behind makes a login recent, by no more than the leeway.
+    An ID token is made after the login was begun and before it comes, with its code or for it: an
+    `iat` outside of that shows by how much, at least, the clock there is off. That it is behind
+    makes a login recent, by no more than the leeway.
     """
     at = claims.get("auth_time")
     if not jwt.is_date(at):
         return None
-    behind = now - claims["iat"]
-    # Otherwise the same login would have another time at each use.
-    if abs(behind) <= _MAX_DELAY:
-        return float(at)
-    return float(at + round(min(behind, leeway)))
+    # In whole seconds, as providers count.
+    made_at = math.floor(claims["iat"])
+    behind = min(max(made_at, math.floor(begun_at)), math.floor(came_at)) - made_at
+    return float(at if abs(behind) <= _NEGLIGIBLE else at + min(behind, leeway))
 
 
 def _methods(amr: object) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Asked:
         redirect_uri: where the user returns to.
         nonce: what the ID token must contain (OIDC Core §3.1.2.1).
         verifier: the PKCE verifier (RFC 7636).
+        begun_at: when, in Unix seconds.
         prompt: the values of `prompt` that are passed on, or "".
         max_age: the maximum age of the login in seconds, None for any.
         acr_values: the authentication contexts that are asked for, by their names here.
@@ -63,6 +64,7 @@ class Asked:
     redirect_uri: str
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
+    begun_at: float
     prompt: str = ""
     max_age: int | None = None
     acr_values: tuple[str, ...] = ()
