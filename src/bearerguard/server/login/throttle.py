@@ -28,6 +28,8 @@ from bearerguard.server.store.people import login_attempts, remove_expired
 # The IPv6 networks that a site may have as a whole (RFC 6177), with their limits as multiples of
 # that of one address. An attacker may choose any address of them.
 _IPV6_NETWORKS = {64: 1, 56: 4, 48: 16}
+# What a translator to IPv6 puts before the IPv4 address of a client (RFC 6052 §2.1).
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,8 @@ class Throttle:
     def charge(self, login: str, address: str, browser: str = "") -> Attempt:
         """Charge an attempt; the result's `wait` is 0 if it may be made.
 
-        The address is charged first: an address at its limit charges no account and adds no rows
-        for invented names. A known browser has a limit of its own; when that is used up, the
-        attempt is charged like any other.
+        An attempt that is refused is charged to nothing, and adds no rows. A known browser has a
+        limit of its own; when that is used up, the attempt is charged like any other.
         """
         if self._shared is not None:
             try:
@@ -152,8 +153,8 @@ class Throttle:
     ) -> Attempt:
         """Charge what a user may have guessed to the limits of the user, the address and all.
 
-        The user is charged first: one who is at the limit uses up no limit of others. The result's
-        `wait` is 0 if it may be checked; `take_back` undoes the charges of one that was right.
+        The result's `wait` is 0 if it may be checked; `take_back` undoes the charges of one that
+        was right.
         """
         digest = self._secret.digest
         return self._charged(
@@ -163,7 +164,7 @@ class Throttle:
         )
 
     def _charged(self, *charges: Charge) -> Attempt:
-        """Charge limits in order, in the shared store or else in the database."""
+        """Charge all limits or none, in the shared store or else in the database."""
         if self._shared is not None:
             try:
                 wait = self._shared.charge(charges)
@@ -216,7 +217,7 @@ class Throttle:
         return Attempt(0, store, own=own, by_address=by_address)
 
     def _own(self, login: str, sites: Sites) -> tuple[Charge, ...]:
-        """Return what an attempt for a login name is charged to, in order."""
+        """Return what an attempt for a login name is charged to."""
         digest = self._secret.digest
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
@@ -227,10 +228,7 @@ class Throttle:
         return (Charge(here, self._per_account), everywhere)
 
     def _by_address(self, purpose: str, sites: Sites, limit: RateLimit) -> tuple[Charge, ...]:
-        """Return the charges of an address, the smallest network first.
-
-        A network at its limit uses up no limit of its neighbours.
-        """
+        """Return the charges of an address, the smallest network first."""
         return tuple(
             Charge(self._secret.digest(f"{purpose} by address", network), limit.times(factor))
             for network, factor in zip(sites.networks, sites.factors, strict=True)
@@ -245,14 +243,16 @@ class DatabaseThrottle:
         self._clock = clock
 
     def charge(self, charges: Sequence[Charge]) -> float:
-        """Charge keys in order, up to the first whose limit is used up."""
+        """Charge all keys, or none if the limit of one is used up; see `ThrottleStore`."""
         now = self._clock()
-        with self._database.write(concurrent=True) as connection:
-            for each in charges:
-                if wait := _charge(connection, each.key, each.limit, now):
-                    return wait
-            # At the end: it waits for no row that another attempt has charged.
-            remove_expired(connection, login_attempts.c.whole_at, now)
+        try:
+            with self._database.write(concurrent=True) as connection:
+                for each in charges:
+                    _charge(connection, each.key, each.limit, now)
+                # At the end: it waits for no row that another attempt has charged.
+                remove_expired(connection, login_attempts.c.whole_at, now)
+        except _UsedUp as used_up:
+            return used_up.wait
         return 0.0
 
     def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:
@@ -296,15 +296,22 @@ _CHARGE = Prepared(
 )
 
 
-def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> float:
-    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
+class _UsedUp(Exception):
+    """Rolls a transaction back: a limit is used up for `wait` seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
+def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> None:
+    """Charge one key; raises `_UsedUp`."""
     latest = now + limit.span - limit.interval
     values = {"key": key, "now": now, "latest": latest, "interval": limit.interval}
     while not connection.execute(_CHARGE, values).rowcount:
         whole_at = connection.execute(_FIND, {"key": key}).scalar()
         if whole_at is not None and whole_at > latest:
-            return float(whole_at - latest)
-    return 0.0
+            raise _UsedUp(float(whole_at - latest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,11 +336,18 @@ def sites_of(address: str) -> Sites:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return Sites((address,), (_UNKNOWN_ADDRESS,), are_shared=True)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = _ipv4_of(parsed) or parsed
     if parsed.is_loopback:
         return Sites((str(parsed),), (_UNKNOWN_ADDRESS,), are_shared=True)
     if isinstance(parsed, ipaddress.IPv4Address):
         return Sites((str(parsed),))
     networks = (ipaddress.ip_network((parsed, each), strict=False) for each in _IPV6_NETWORKS)
     return Sites(tuple(map(str, networks)), tuple(_IPV6_NETWORKS.values()))
+
+
+def _ipv4_of(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that is mapped or translated to an IPv6 address, or None."""
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped
