@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +24,7 @@ from bearerguard.server import (
     User,
 )
 from bearerguard.server.grants.device_code import ALPHABET, shown
+from bearerguard.server.store.connection import Connection
 from tests.faults.size import size
 from tests.server.devices import Device
 from tests.server.harness import FORM, ISSUER, Harness, Make, Reply, claims, hidden_fields
@@ -209,15 +212,33 @@ def test_DEV_01_a_clock_that_is_behind_or_was_set_back_slows_no_device_down(
     assert [screen.poll().error for _ in range(2)] == [PENDING, SLOW]
 
 
-def test_DEV_01_a_flood_of_polls_ends_in_no_more_changes(harness: Harness) -> None:
+@pytest.mark.both_engines
+def test_DEV_01_a_flood_of_polls_ends_in_no_more_transactions_that_write(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = Screen(harness)
     for _ in range(130):
         screen.poll()
     kept = harness.store.run("SELECT poll_interval, polled_at FROM device_codes")
     assert kept == [(600, harness.clock.now)]
     harness.clock.now += 500
+    writers = []
+    write = harness.server.database.write
+
+    def noted(*, concurrent: bool = False) -> AbstractContextManager[Connection]:
+        writers.append(threading.current_thread())  # upkeep has its own
+        return write(concurrent=concurrent)
+
+    monkeypatch.setattr(harness.server.database, "write", noted)
     assert screen.poll().error == SLOW
+    assert threading.current_thread() not in writers
+    harness.clock.now += 99
+    assert screen.poll().error == PENDING
+    assert threading.current_thread() in writers
+    kept = [(600, harness.clock.now)]
     assert harness.store.run("SELECT poll_interval, polled_at FROM device_codes") == kept
+    harness.clock.now -= 400
+    assert screen.poll().error == PENDING, "the clock was set back"
 
 
 @pytest.mark.both_engines
