@@ -118,12 +118,13 @@ class Throttle:
                 return attempt
         return self._charge(self._database, login, address, browser)
 
-    def charge_address(self, address: str) -> Attempt:
+    def charge_address(self, purpose: str, address: str) -> Attempt:
         """Charge an attempt that names no account, such as a login elsewhere, to its address.
 
-        The result's `wait` is 0 if it may be made; `take_back` undoes the charge of a success.
+        Attempts of another purpose, and those with passwords, have limits of their own. The
+        result's `wait` is 0 if it may be made; `take_back` undoes its charges.
         """
-        return self._charged(*self._by_address("attempt", sites_of(address), self._per_address))
+        return self._charged(*self._by_address(purpose, sites_of(address), self._per_address))
 
     def charge_site(
         self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
