@@ -127,15 +127,22 @@ class Throttle:
         return self._charged(*self._by_address(purpose, sites_of(address), self._per_address))
 
     def charge_site(
-        self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
+        self,
+        purpose: str,
+        address: str,
+        *,
+        by_address: RateLimit,
+        in_all: RateLimit,
+        whose: str = "",
     ) -> float:
-        """Charge what is no login to the limit of its address, and then to that of all addresses.
+        """Charge what is no login to the limit of its address, and to that of all addresses.
 
-        Returns 0, or the seconds until the next attempt.
+        The latter is one for each `whose`, such as a client: a flood for one leaves the others
+        theirs. Returns 0, or the seconds until the next attempt.
         """
         return self._charged(
             *self._by_address(purpose, sites_of(address), by_address),
-            Charge(self._secret.digest(f"{purpose} in all", ""), in_all),
+            Charge(self._secret.digest(f"{purpose} in all", whose), in_all),
         ).wait
 
     def charge_one(self, purpose: str, who: str, limit: RateLimit) -> int:
