@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,15 +16,19 @@ import pytest
 
 from bearerguard import ConfigurationError, Request
 from bearerguard.protocol import names
+from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server import (
     Lifetimes,
     OAuthError,
     Parameters,
     Registered,
+    Registration,
     Resource,
     User,
 )
+from bearerguard.server.endpoints import device_authorization
 from bearerguard.server.grants.device_code import ALPHABET, shown
+from bearerguard.server.store.connection import Connection
 from tests.faults.size import size
 from tests.server.devices import Device
 from tests.server.harness import FORM, ISSUER, Harness, Make, Reply, claims, hidden_fields
@@ -209,15 +216,33 @@ def test_DEV_01_a_clock_that_is_behind_or_was_set_back_slows_no_device_down(
     assert [screen.poll().error for _ in range(2)] == [PENDING, SLOW]
 
 
-def test_DEV_01_a_flood_of_polls_ends_in_no_more_changes(harness: Harness) -> None:
+@pytest.mark.both_engines
+def test_DEV_01_a_flood_of_polls_ends_in_no_more_transactions_that_write(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = Screen(harness)
     for _ in range(130):
         screen.poll()
     kept = harness.store.run("SELECT poll_interval, polled_at FROM device_codes")
     assert kept == [(600, harness.clock.now)]
     harness.clock.now += 500
+    writers = []
+    write = harness.server.database.write
+
+    def noted(*, concurrent: bool = False) -> AbstractContextManager[Connection]:
+        writers.append(threading.current_thread())  # upkeep has its own
+        return write(concurrent=concurrent)
+
+    monkeypatch.setattr(harness.server.database, "write", noted)
     assert screen.poll().error == SLOW
+    assert threading.current_thread() not in writers
+    harness.clock.now += 99
+    assert screen.poll().error == PENDING
+    assert threading.current_thread() in writers
+    kept = [(600, harness.clock.now)]
     assert harness.store.run("SELECT poll_interval, polled_at FROM device_codes") == kept
+    harness.clock.now -= 400
+    assert screen.poll().error == PENDING, "the clock was set back"
 
 
 @pytest.mark.both_engines
@@ -438,6 +463,40 @@ def test_DEV_01_an_ipv6_site_gets_no_more_codes_for_its_many_networks(
     assert found == {200: issued, 429: 10}
     assert harness.store.count("device_codes") == issued
     assert ask("2001:db8:1::1") == 200, "another site"
+
+
+@pytest.mark.both_engines
+def test_DEV_01_the_limit_of_all_addresses_is_one_for_each_client_of_the_operator(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_authorization, "IN_ALL", RateLimit(attempts=3, interval=60))
+    harness = make(registration=Registration())
+    flooded, other = screen_client(harness), screen_client(harness, "Other")
+    strangers = [self_registered(harness) for _ in range(2)]
+
+    def ask(client_id: str, number: int) -> int:
+        body = urlencode({"client_id": client_id}).encode()
+        peer = f"198.51.100.{number}"
+        request = Request("POST", ASK, {"content-type": FORM}, body, peer=peer)
+        return harness.server.handle(request).status
+
+    assert [ask(flooded.client_id, each) for each in range(4)] == [200] * 3 + [429]
+    assert [ask(strangers[each % 2], each) for each in range(4)] == [200] * 3 + [429]
+    assert [ask(other.client_id, each) for each in range(4)] == [200] * 3 + [429]
+    assert harness.store.count("device_codes") == 9
+
+
+def self_registered(harness: Harness) -> str:
+    fields = {
+        "redirect_uris": [],
+        "grant_types": [names.DEVICE_CODE],
+        "response_types": [],
+        "token_endpoint_auth_method": "none",
+    }
+    content = json.dumps(fields).encode()
+    reply = harness.send("POST", "/oauth/register", content, content_type="application/json")
+    client_id: str = reply.json["client_id"]
+    return client_id
 
 
 def test_DEV_01_metadata_announce_it(harness: Harness) -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from bearerguard import ConfigurationError, Request
 from bearerguard.protocol import pkce
+from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server import Lifetimes, PeopleOptions, Registered, Registration
-from bearerguard.server.endpoints import authorization
+from bearerguard.server.endpoints import authorization, pushed_authorization
 from bearerguard.server.grants import scopes_and_resources
 from bearerguard.server.login import prompt
 from tests.faults.size import size
@@ -299,18 +300,49 @@ def test_PAR_01_strangers_leave_a_bounded_number_of_rows_together(
     assert by_address(harness, harness.app, "2001:db8::1").status == 201, "it has proved itself"
 
 
-def test_PAR_01_the_requests_of_all_strangers_have_one_limit(harness: Harness) -> None:
-    assert by_address(harness, harness.phone, "198.51.100.7").status == 201
-    limit = harness.server._engine.codes._secret.digest("pushed request in all", "")
-    harness.store.run(  # as it is after 6000
-        "UPDATE login_attempts SET whole_at = :at WHERE digest = :limit",
-        {"at": harness.clock.now + 6000 * 0.05, "limit": limit},
-    )
-    refused = by_address(harness, harness.phone, "198.51.100.8")
-    assert refused.error == (429, "temporarily_unavailable")
-    assert by_address(harness, harness.app, "198.51.100.8").status == 201, "it has proved itself"
-    harness.clock.now += 0.06
+@ENGINES
+def test_PAR_01_the_limit_of_all_addresses_is_one_for_each_client_of_the_operator(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushed_authorization, "IN_ALL", RateLimit(attempts=3, interval=60))
+    harness = make(registration=Registration())
+    other = harness.add("Other", public=True)
+    strangers = [self_registered(harness), self_registered(harness)]
+
+    def push_all(*clients: Registered) -> list[int]:
+        found = [
+            by_address(harness, clients[each % len(clients)], f"198.51.100.{each}")
+            for each in range(4)
+        ]
+        return [each.status for each in found]
+
+    assert push_all(harness.phone) == [201] * 3 + [429]
+    assert push_all(*strangers) == [201] * 3 + [429], "all of them have one"
+    assert push_all(other) == [201] * 3 + [429]
+    assert push_all(harness.app) == [201] * 4, "it has proved itself"
+    assert harness.store.count("pushed_requests") == 13
+    harness.clock.now += 60
     assert by_address(harness, harness.phone, "198.51.100.9").status == 201
+
+
+@ENGINES
+def test_PAR_01_what_is_refused_is_not_charged_and_leaves_no_row(harness: Harness) -> None:
+    for _ in range(3):
+        bound = harness.credentials(harness.phone) | parameters(harness.phone, scope="delete")
+        refused = harness.post(PUSH, bound, dpop=proof(harness))
+        assert refused.error == (400, "invalid_scope")
+        large = push(harness, harness.phone, state="s" * 20_000)
+        assert large.error == (413, "invalid_request")
+    for table in ("login_attempts", "assertions", "pushed_requests"):
+        assert harness.store.count(table) == 0
+
+
+def self_registered(harness: Harness) -> Registered:
+    content = json.dumps({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"})
+    reply = harness.send(
+        "POST", "/oauth/register", content.encode(), content_type="application/json"
+    )
+    return Registered(harness.server.clients.get(reply.json["client_id"]), client_secret=None)
 
 
 def test_PAR_01_all_processes_count_the_requests_of_strangers_together(make: Make) -> None:
@@ -323,10 +355,12 @@ def test_PAR_01_all_processes_count_the_requests_of_strangers_together(make: Mak
     assert found == [201] * 60 + [429]
 
 
-def test_PAR_01_a_client_pushes_a_limited_number_of_requests(harness: Harness) -> None:
-    # What is refused is charged, too.
-    found = Counter(push(harness, response_type="token").status for _ in range(6001))
-    assert found == {400: 6000, 429: 1}
+def test_PAR_01_a_client_pushes_a_limited_number_of_requests(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushed_authorization, "_PER_CLIENT", RateLimit(attempts=3, interval=1))
+    harness = make()
+    assert [push(harness).status for _ in range(4)] == [201] * 3 + [429]
     assert push(harness).error == (429, "temporarily_unavailable")
     other = harness.add("Other")
     assert push(harness, other).status == 201
@@ -761,7 +795,9 @@ def test_PAR_01_a_client_that_registered_itself_is_limited_by_address_with_a_sec
     fields = {
         "client_id": registered["client_id"],
         "client_secret": registered["client_secret"],
-        "response_type": "token",
+        "response_type": "code",
+        "code_challenge": pkce.challenge(VERIFIER),
+        "code_challenge_method": "S256",
     }
     found = Counter(
         Reply(
@@ -777,4 +813,4 @@ def test_PAR_01_a_client_that_registered_itself_is_limited_by_address_with_a_sec
         ).status
         for _ in range(121)
     )
-    assert found == {400: 120, 429: 1}
+    assert found == {201: 120, 429: 1}

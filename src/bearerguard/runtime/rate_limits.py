@@ -60,13 +60,13 @@ class ThrottleStore(Protocol):
     """
 
     def charge(self, charges: Sequence[Charge]) -> float:
-        """Charge keys in order, up to the first whose limit is used up.
+        """Charge all keys, or none if the limit of one is used up.
 
-        The limits must not be exceeded by attempts that are charged at the same time. What was
-        charged before the key that is used up stays charged.
+        The limits must not be exceeded by attempts that are charged at the same time. The keys
+        differ.
 
         Returns:
-            0, or the seconds until the next attempt at the limit that is used up.
+            0, or the seconds until the next attempt at the first limit that is used up.
         """
         ...
 

@@ -6,7 +6,7 @@ Nobody is signed in by any of it, and no account is made.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -476,14 +476,77 @@ def test_who_sends_made_up_codes_is_throttled_before_the_upstream_is_asked(make:
     [event] = world.harness.named("login_throttled")
     assert event.details == {"address": "192.0.2.7", "upstream": "example"}
     assert len(world.reasons()) == 3
-    # Others go on, and passwords of this address are counted with it.
+    # Others go on.
     assert world.sign_in(world.visitor(peer="192.0.2.8")).status == 303
-    form = hidden_fields(visitor.get("/oauth/login").html)
-    guess = {"username": "ada", "password": "a wrong password"}
-    assert visitor.post("/oauth/login", form | guess).status == 429
     # The login is not used up: after the wait, reloading the page is enough.
     world.harness.clock.now += 60
     assert visitor.get(urls[3]).status == 303
+
+
+@pytest.mark.both_engines
+def test_passwords_and_logins_elsewhere_use_up_no_limit_of_each_other(make: Make) -> None:
+    world = World(make, per_address=RateLimit(attempts=1, interval=60))
+    visitor = world.visitor()
+    form = hidden_fields(visitor.get("/oauth/login").html)
+    guess = form | {"username": "ada", "password": "a wrong password"}
+    assert [visitor.post("/oauth/login", guess).status for _ in range(2)] == [403, 429]
+    assert world.sign_in(visitor).status == 303
+    made_up = altered(world.idp.authorize(world.chosen(world.visitor())), code="made up")
+    assert world.visitor().get(made_up).status == 400
+    world.harness.clock.now += 60
+    assert visitor.post("/oauth/login", guess).status == 403
+
+
+def unavailable(world: World) -> None:
+    world.idp.answer = Response(503)
+
+
+def not_admitted(world: World) -> None:
+    world.idp.user["email"] = "eve@elsewhere.example"
+
+
+@pytest.mark.both_engines
+@pytest.mark.parametrize(
+    ("fault", "status"), [(unavailable, 503), (not_admitted, 403)], ids=["down", "not admitted"]
+)
+def test_an_honest_login_that_fails_uses_up_no_limit(
+    make: Make, fault: Callable[[World], None], status: int
+) -> None:
+    world = World(make, per_address=RateLimit(attempts=1, interval=60))
+    user = dict(world.idp.user)
+    fault(world)
+    for _ in range(3):
+        assert world.sign_in(world.visitor()).status == status
+    world.idp.answer, world.idp.user = None, user
+    visitor = world.visitor()
+    url = world.idp.authorize(world.chosen(visitor))
+    assert visitor.get(url).status == 303
+    assert [visitor.get(url).status for _ in range(3)] == [400] * 3, "it was used"
+    assert world.sign_in(world.visitor()).status == 303
+
+
+@pytest.mark.both_engines
+@pytest.mark.parametrize("error", ["access_denied", "temporarily_unavailable", "anything"])
+def test_responses_without_a_code_are_counted_apart_and_used_up(make: Make, error: str) -> None:
+    world = World(make, per_address=RateLimit(attempts=2, interval=60))
+    visitor = world.visitor()
+    urls = [world.idp.authorize(world.chosen(visitor)) for _ in range(3)]
+    failed = [altered(each, error=error) for each in urls]
+    statuses = [visitor.get(each).status for each in failed]
+    assert statuses[0] == statuses[1] == {"access_denied": 403, "anything": 400}.get(error, 503)
+    assert statuses[2] == 429, "each leaves a row"
+    assert visitor.get(urls[0]).status == 400
+    assert world.reasons()[-1] == "used_state"
+    assert world.idp.forms == []
+    assert visitor.get(urls[2]).status == 303
+
+
+def test_a_made_up_code_that_the_upstream_calls_malformed_is_counted(make: Make) -> None:
+    world = World(make, per_address=RateLimit(attempts=1, interval=60))
+    world.idp.answer = answer({"error": "invalid_request"}, 400)
+    assert world.sign_in(world.visitor()).status == 503
+    world.idp.answer = None
+    assert world.sign_in(world.visitor()).status == 429
 
 
 @pytest.mark.both_engines

@@ -513,6 +513,14 @@ class Client:
         return self.auth_method != NONE
 
     @property
+    def counted_as(self) -> str:
+        """What its requests are counted as where those of all addresses have a limit: its id.
+
+        All clients that no operator registered are counted as one: anybody can have more of them.
+        """
+        return self.client_id if self.registered_by is None else ""
+
+    @property
     def is_identified(self) -> bool:
         """Whether nobody else can pose as it to a user: it has credentials, or a host of its own.
 

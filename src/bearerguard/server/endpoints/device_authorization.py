@@ -20,7 +20,7 @@ from bearerguard.server.settings import Settings
 
 # For clients that anybody can pose as, from one address: 60 at once, then 720 an hour.
 PER_ADDRESS = RateLimit(attempts=60, interval=5)
-# From all addresses together.
+# From all addresses together, for one client of the operator's, or for all other clients.
 IN_ALL = RateLimit(attempts=5000, interval=0.1)
 
 
@@ -60,7 +60,7 @@ class DeviceAuthorizationEndpoint:
         resources = requested_resources(parameters, self._settings)
         # Anybody can pose as a public client, and anybody may have registered one.
         if not client.is_confidential or client.registered_by is not None:
-            self._charge(request)
+            self._charge(request, client)
         issued = self._codes.issue(client, scopes, resources)
         filled_in = urlencode({"user_code": issued.user_code})
         return responses.private(
@@ -74,10 +74,14 @@ class DeviceAuthorizationEndpoint:
             }
         )
 
-    def _charge(self, request: Request) -> None:
+    def _charge(self, request: Request, client: Client) -> None:
         """Raise `OAuthError` if there were too many requests."""
         wait = self._throttle.charge_site(
-            "device authorization", request.peer, by_address=PER_ADDRESS, in_all=IN_ALL
+            "device authorization",
+            request.peer,
+            by_address=PER_ADDRESS,
+            in_all=IN_ALL,
+            whose=client.counted_as,
         )
         if wait:
             raise too_many_requests(

@@ -3,8 +3,9 @@
 A client sends the parameters of its authorization request here and gets a `request_uri` for them.
 They are checked as at the authorization endpoint, and are checked there again, since the client
 may be changed in between. What strangers push is counted where login attempts are, so that all
-processes together store a bounded number of their requests. What the operator's own clients push is
-counted in this process alone.
+processes together store a bounded number of their requests. What the operator's confidential
+clients push is counted in this process alone. A request that is refused writes nothing, and is not
+counted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from bearerguard.server.tokens.dpop import TokenRequestProofs
 # 120 at once, then one a second: anybody may push as a public client, and few users share an
 # address.
 PER_ADDRESS = RateLimit(attempts=120, interval=1.0)
-# Of all addresses together. A request is stored for an hour if somebody arrives with it: 80,000.
+# Of all addresses together, for one client of the operator's, or for all other clients. A request
+# is stored for an hour if somebody arrives with it: 80,000.
 IN_ALL = RateLimit(attempts=6000, interval=0.05)
 # More logins than an application has in a second, and fewer rows than a store would notice.
 _PER_CLIENT = RateLimit(attempts=6000, interval=0.01)
@@ -74,18 +76,20 @@ class PushedAuthorizationEndpoint:
         client = self._authentication.authenticate(request, parameters)
         headers: tuple[tuple[str, str], ...] = ()
         with noting(client_id=client.client_id):
-            self._charge(request, client)
             if "request_uri" in parameters.values:
                 raise invalid_request(
                     "A pushed request has no request_uri (RFC 9126 section 2.1)",
                     "request_uri_pushed",
                 )
             if proof is not None:
-                self._proofs.use(proof)
                 parameters = _bound(parameters, proof.thumbprint)
-                headers = self._proofs.next_nonce(proof)
             self._authorization.check(request, client, parameters)
-            request_uri = self._pushed.add(client.client_id, _stored(parameters))
+            stored = _stored(parameters)
+            self._charge(request, client)
+            if proof is not None:
+                self._proofs.use(proof)
+                headers = self._proofs.next_nonce(proof)
+            request_uri = self._pushed.add(client.client_id, stored)
         content = {"request_uri": request_uri, "expires_in": self._lifetime}
         return responses.private(content, *headers, status=201)
 
@@ -99,7 +103,11 @@ class PushedAuthorizationEndpoint:
             wait = math.ceil(self._by_client.charge(client.client_id))
         else:
             wait = self._throttle.charge_site(
-                "pushed request", request.peer, by_address=PER_ADDRESS, in_all=IN_ALL
+                "pushed request",
+                request.peer,
+                by_address=PER_ADDRESS,
+                in_all=IN_ALL,
+                whose=client.counted_as,
             )
         if wait:
             raise too_many_requests(

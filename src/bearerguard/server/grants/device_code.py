@@ -178,22 +178,27 @@ class DeviceCodeGrant:
             raise OAuthError(names.EXPIRED_TOKEN, "The device code has expired: ask for another")
 
     def _pending(self, code: Row) -> OAuthError:
-        with self._database.write(concurrent=True) as connection:
-            in_time = rows.poll(
-                connection,
-                code.digest,
-                self._clock(),
-                tolerance=_TOLERANCE,
-                more=_SLOWER,
-                most=_SLOWEST,
-            )
-        if in_time:
+        if self._is_in_time(code):
             return OAuthError(names.AUTHORIZATION_PENDING, "The user has not decided yet")
         return OAuthError(
             names.SLOW_DOWN,
             f"Ask {_SLOWER:.0f} seconds less often from now on (RFC 8628 section 3.5)",
             interval=code.poll_interval,
         )
+
+    def _is_in_time(self, code: Row) -> bool:
+        """Note a poll; False if it came too soon."""
+        now = self._clock()
+        latest = now + _TOLERANCE
+        if (
+            code.poll_interval >= _SLOWEST
+            and code.polled_at <= latest < code.polled_at + code.poll_interval
+        ):
+            return False  # and changes nothing: a device that floods begins no transactions
+        with self._database.write(concurrent=True) as connection:
+            return rows.poll(
+                connection, code.digest, now, tolerance=_TOLERANCE, more=_SLOWER, most=_SLOWEST
+            )
 
     def _redeem(self, client: Client, code: Row, parameters: Parameters) -> TokenResponse:
         def redeem(connection: Connection) -> None:

@@ -111,8 +111,9 @@ class PeopleOptions:
         per_account: the limit of login attempts for one login name from one address, and for
             each browser that its user has signed in with before. From all addresses together,
             the limit is three times as high.
-        per_address: the limit of login attempts from one address. Requests without a known
-            address (loopback, a Unix socket) share a limit that is five times as high.
+        per_address: the limit of login attempts from one address; logins elsewhere are counted
+            apart from passwords. Requests without a known address (loopback, a Unix socket) share
+            a limit that is five times as high.
         throttle: where login attempts are counted instead of in the database, such as
             `bearerguard.redis.RedisThrottle(url)`; the database counts them while it fails.
         password_parameters: argon2id's; by default the second recommended option of RFC 9106 §4.

@@ -28,6 +28,8 @@ from bearerguard.server.store.people import login_attempts, remove_expired
 # The IPv6 networks that a site may have as a whole (RFC 6177), with their limits as multiples of
 # that of one address. An attacker may choose any address of them.
 _IPV6_NETWORKS = {64: 1, 56: 4, 48: 16}
+# What a translator to IPv6 puts before the IPv4 address of a client (RFC 6052 §2.1).
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,8 @@ class Throttle:
     def charge(self, login: str, address: str, browser: str = "") -> Attempt:
         """Charge an attempt; the result's `wait` is 0 if it may be made.
 
-        The address is charged first: an address at its limit charges no account and adds no rows
-        for invented names. A known browser has a limit of its own; when that is used up, the
-        attempt is charged like any other.
+        An attempt that is refused is charged to nothing, and adds no rows. A known browser has a
+        limit of its own; when that is used up, the attempt is charged like any other.
         """
         if self._shared is not None:
             try:
@@ -119,23 +120,31 @@ class Throttle:
                 return attempt
         return self._charge(self._database, login, address, browser)
 
-    def charge_address(self, address: str) -> Attempt:
+    def charge_address(self, purpose: str, address: str) -> Attempt:
         """Charge an attempt that names no account, such as a login elsewhere, to its address.
 
-        The result's `wait` is 0 if it may be made; `take_back` undoes the charge of a success.
+        Attempts of another purpose, and those with passwords, have limits of their own. The
+        result's `wait` is 0 if it may be made; `take_back` undoes its charges.
         """
-        return self._charged(*self._by_address("attempt", sites_of(address), self._per_address))
+        return self._charged(*self._by_address(purpose, sites_of(address), self._per_address))
 
     def charge_site(
-        self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
+        self,
+        purpose: str,
+        address: str,
+        *,
+        by_address: RateLimit,
+        in_all: RateLimit,
+        whose: str = "",
     ) -> int:
-        """Charge what is no login to the limit of its address, and then to that of all addresses.
+        """Charge what is no login to the limit of its address, and to that of all addresses.
 
-        Returns 0, or the whole seconds until the next attempt.
+        The latter is one for each `whose`, such as a client: a flood for one leaves the others
+        theirs. Returns 0, or the whole seconds until the next attempt.
         """
         return self._charged(
             *self._by_address(purpose, sites_of(address), by_address),
-            Charge(self._secret.digest(f"{purpose} in all", ""), in_all),
+            Charge(self._secret.digest(f"{purpose} in all", whose), in_all),
         ).wait
 
     def charge_one(self, purpose: str, who: str, limit: RateLimit) -> int:
@@ -154,8 +163,8 @@ class Throttle:
     ) -> Attempt:
         """Charge what a user may have guessed to the limits of the user, the address and all.
 
-        The user is charged first: one who is at the limit uses up no limit of others. The result's
-        `wait` is 0 if it may be checked; `take_back` undoes the charges of one that was right.
+        The result's `wait` is 0 if it may be checked; `take_back` undoes the charges of one that
+        was right.
         """
         digest = self._secret.digest
         return self._charged(
@@ -165,7 +174,7 @@ class Throttle:
         )
 
     def _charged(self, *charges: Charge) -> Attempt:
-        """Charge limits in order, in the shared store or else in the database."""
+        """Charge all limits or none, in the shared store or else in the database."""
         if self._shared is not None:
             try:
                 wait = self._shared.charge(charges)
@@ -218,7 +227,7 @@ class Throttle:
         return Attempt(0, store, own=own, by_address=by_address)
 
     def _own(self, login: str, sites: Sites) -> tuple[Charge, ...]:
-        """Return what an attempt for a login name is charged to, in order."""
+        """Return what an attempt for a login name is charged to."""
         digest = self._secret.digest
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
@@ -229,10 +238,7 @@ class Throttle:
         return (Charge(here, self._per_account), everywhere)
 
     def _by_address(self, purpose: str, sites: Sites, limit: RateLimit) -> tuple[Charge, ...]:
-        """Return the charges of an address, the smallest network first.
-
-        A network at its limit uses up no limit of its neighbours.
-        """
+        """Return the charges of an address, the smallest network first."""
         return tuple(
             Charge(self._secret.digest(f"{purpose} by address", network), limit.times(factor))
             for network, factor in zip(sites.networks, sites.factors, strict=True)
@@ -247,14 +253,16 @@ class DatabaseThrottle:
         self._clock = clock
 
     def charge(self, charges: Sequence[Charge]) -> float:
-        """Charge keys in order, up to the first whose limit is used up."""
+        """Charge all keys, or none if the limit of one is used up; see `ThrottleStore`."""
         now = self._clock()
-        with self._database.write(concurrent=True) as connection:
-            for each in charges:
-                if wait := _charge(connection, each.key, each.limit, now):
-                    return wait
-            # At the end: it waits for no row that another attempt has charged.
-            remove_expired(connection, login_attempts.c.whole_at, now)
+        try:
+            with self._database.write(concurrent=True) as connection:
+                for each in charges:
+                    _charge(connection, each.key, each.limit, now)
+                # At the end: it waits for no row that another attempt has charged.
+                remove_expired(connection, login_attempts.c.whole_at, now)
+        except _UsedUp as used_up:
+            return used_up.wait
         return 0.0
 
     def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:
@@ -298,15 +306,22 @@ _CHARGE = Prepared(
 )
 
 
-def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> float:
-    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
+class _UsedUp(Exception):
+    """Rolls a transaction back: a limit is used up for `wait` seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
+def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> None:
+    """Charge one key; raises `_UsedUp`."""
     latest = now + limit.span - limit.interval
     values = {"key": key, "now": now, "latest": latest, "interval": limit.interval}
     while not connection.execute(_CHARGE, values).rowcount:
         whole_at = connection.execute(_FIND, {"key": key}).scalar()
         if whole_at is not None and whole_at > latest:
-            return float(whole_at - latest)
-    return 0.0
+            raise _UsedUp(float(whole_at - latest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,11 +346,18 @@ def sites_of(address: str) -> Sites:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return Sites((address,), (_UNKNOWN_ADDRESS,), are_shared=True)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = _ipv4_of(parsed) or parsed
     if parsed.is_loopback:
         return Sites((str(parsed),), (_UNKNOWN_ADDRESS,), are_shared=True)
     if isinstance(parsed, ipaddress.IPv4Address):
         return Sites((str(parsed),))
     networks = (ipaddress.ip_network((parsed, each), strict=False) for each in _IPV6_NETWORKS)
     return Sites(tuple(map(str, networks)), tuple(_IPV6_NETWORKS.values()))
+
+
+def _ipv4_of(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that is mapped or translated to an IPv6 address, or None."""
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped

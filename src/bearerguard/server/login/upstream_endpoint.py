@@ -379,28 +379,38 @@ class UpstreamEndpoint:
 
     def _returned(self, request: Request, provider: Provider) -> Response:
         """Return the response to an upstream's response."""
-        pending = PendingRequest()
+        pending, attempt = PendingRequest(), None
         try:
             parameters = _parameters(request)
             name, pending, asked = self._begun(request, provider, parameters)
             if _offers_no_choice(parameters, asked):
                 login = replace(pending.demands, prompt="login")
                 return self.start(request, provider, replace(pending, demands=login))
+            try:
+                code = _code(parameters)
+            except UpstreamError:
+                # No login was tried. It is counted because what is used up leaves a row.
+                self._charged(request, provider, "error elsewhere")
+                self._use_up(name)
+                raise
             # Before it is used up: a login that finds no place, or comes too often, can be tried
             # again by reloading the page.
             with self._place(provider.key):
-                attempt = self._charged(request, provider)
+                attempt = self._charged(request, provider, "login elsewhere")
                 self._use_up(name)
-                found = provider.authenticate(_code(parameters), parameters.get("iss"), asked)
+                found = provider.authenticate(code, parameters.get("iss"), asked)
             response = self._admitted(request, provider, pending, found)
         except UpstreamError as error:
-            return self._failed(provider, pending, error)
-        self._throttle.take_back(attempt)
+            response = self._failed(provider, pending, error)
+            if error.outcome == "invalid" or error.reason == names.INVALID_REQUEST:
+                return response  # as for a made-up code, which may be malformed
+        if attempt is not None:
+            self._throttle.take_back(attempt)
         return response
 
-    def _charged(self, request: Request, provider: Provider) -> Attempt:
+    def _charged(self, request: Request, provider: Provider, purpose: str) -> Attempt:
         """Charge a login to the limit of its address; raises `UpstreamError` at the limit."""
-        attempt = self._throttle.charge_address(request.peer)
+        attempt = self._throttle.charge_address(purpose, request.peer)
         if attempt.wait:
             address = request.peer or None
             self._audit.emit("login_throttled", address=address, upstream=provider.key)

@@ -220,6 +220,18 @@ def _remove_unused_clients(
     return 0  # pruning counts the rows when it removes them
 
 
+def _remove_attempts(
+    connection: Connection, digests: Sequence[Any], due: ColumnElement[bool], _now: float
+) -> int:
+    """Remove limits that have recovered; those that an attempt is charged to at the moment stay.
+
+    An attempt locks several, in an order of its own: who waited for one could wait for ever.
+    """
+    digest = login_attempts.c.digest
+    free = select(digest).where(digest.in_(digests), due).with_for_update(skip_locked=True)
+    return connection.execute(delete(login_attempts).where(digest.in_(free))).rowcount
+
+
 def _forget_successors(
     connection: Connection, keys: Sequence[Any], due: ColumnElement[bool], _now: float
 ) -> int:
@@ -282,7 +294,12 @@ KINDS: Mapping[str, Kind] = {
     "revocations": _rows(revocations.c.position, revocations.c.expires_at),
     "sessions": _rows(sessions.c.digest, sessions.c.expires_at),
     "personal tokens": _rows(personal_tokens.c.token_id, personal_tokens.c.expires_at),
-    "login attempts": _rows(login_attempts.c.digest, login_attempts.c.whole_at),
+    "login attempts": _slices(
+        login_attempts.c.digest,
+        login_attempts.c.whole_at,
+        lambda now, _: login_attempts.c.whole_at <= now,
+        _remove_attempts,
+    ),
     # After the grants and the codes: the rows of these clients are removed the next time.
     "unused clients": _slices(
         registrations.c.client_id,
