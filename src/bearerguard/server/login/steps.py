@@ -1,10 +1,9 @@
 """The login as steps: identify, prove, prove more, consent.
 
-`next_step` says which step an authorization request needs next. The first three are done on the
-login page, by a prover: the password form, or a login elsewhere. Whatever the prover, a login waits
-as a `PendingRequest` and ends in `Logins.proved`, which begins the session and returns to the
-request; that is asked again whether it is satisfied. Knows neither passwords nor other issuers: a
-further prover needs a form or a link on the login page, and ends in `proved` too.
+`next_step` says which step an authorization request needs next, whether or not anybody is signed
+in. The first three are done on the login page, with a password or elsewhere. Meanwhile the request
+waits as a `PendingRequest`. `Logins.proved` begins the session and returns to the request, which is
+asked again for its next step. Knows neither passwords nor other issuers.
 """
 
 from __future__ import annotations
@@ -38,11 +37,15 @@ class Step(Enum):
     DONE = "done"
 
 
+# Those that are done on the login page.
+LOGIN_STEPS = frozenset({Step.IDENTIFY, Step.PROVE, Step.PROVE_MORE})
+
+
 def next_step(
     prompts: Prompts,
     prompt: Prompt,
     signed_in: SignedIn | None,
-    needs_consent: Callable[[], bool],
+    needs_consent: Callable[[SignedIn], bool],
 ) -> Step:
     """Return the next step of a request; `needs_consent` is asked after all others are done."""
     if signed_in is None:
@@ -51,7 +54,7 @@ def next_step(
         return Step.PROVE_MORE
     if not prompts.is_met(prompt, signed_in):
         return Step.PROVE
-    return Step.CONSENT if needs_consent() else Step.DONE
+    return Step.CONSENT if needs_consent(signed_in) else Step.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,31 @@ class PendingRequest:
     again: bool = False
     demands: Demands = Demands()
 
+    @classmethod
+    def read(cls, stored: Mapping[str, Any], ticket: str = "") -> PendingRequest:
+        """Return what `stored` was made of; an earlier version did not store all of it."""
+        return cls(
+            ticket,
+            stored.get("path", AUTHORIZE),
+            stored["query"],
+            stored["client"],
+            stored["redirect"],
+            stored.get("again", False),
+            Demands.read(stored.get("demands", Demands().stored)),
+        )
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The request as a ticket contains it."""
+        return {
+            "path": self.path,
+            "query": self.query,
+            "client": self.client_name,
+            "redirect": self.redirect_uri,
+            "again": self.again,
+            "demands": self.demands.stored,
+        }
+
     @property
     def is_empty(self) -> bool:
         """Whether nobody but the user has asked for the login."""
@@ -137,15 +165,7 @@ class Logins:
 
     def location(self, pending: PendingRequest) -> str:
         """Return the URL of the login page that continues a request; its ticket is made here."""
-        content = {
-            "path": pending.path,
-            "query": pending.query,
-            "client": pending.client_name,
-            "redirect": pending.redirect_uri,
-            "again": pending.again,
-            "demands": pending.demands.stored,
-        }
-        ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
+        ticket = self._tickets.issue(_PURPOSE, pending.stored, lifetime=_LIFETIME)
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
 
     def pending(self, ticket: str) -> PendingRequest | None:
@@ -153,7 +173,7 @@ class Logins:
         if not ticket:
             return PendingRequest()
         try:
-            return self._read(ticket, self._tickets.open(_PURPOSE, ticket))
+            return PendingRequest.read(self._tickets.open(_PURPOSE, ticket), ticket)
         except TicketError:
             return None
 
@@ -162,19 +182,7 @@ class Logins:
         content = self._tickets.content(_PURPOSE, ticket)
         if content is None:
             return None
-        return self._read("", content | {"query": unmarked(content["query"])})
-
-    def _read(self, ticket: str, content: Mapping[str, Any]) -> PendingRequest:
-        # An earlier version's ticket does not say all of it.
-        return PendingRequest(
-            ticket,
-            content.get("path", AUTHORIZE),
-            content["query"],
-            content["client"],
-            content["redirect"],
-            content.get("again", False),
-            Demands.read(content.get("demands", ("", None, ()))),
-        )
+        return PendingRequest.read(content | {"query": unmarked(content["query"])})
 
     def proved(
         self,

@@ -251,14 +251,7 @@ class UpstreamEndpoint:
             "key": provider.key,
             "nonce": asked.nonce,
             "verifier": asked.verifier,
-            "request": [
-                pending.path,
-                pending.query,
-                pending.client_name,
-                pending.redirect_uri,
-                pending.again,
-            ],
-            "demands": pending.demands.stored,
+            "request": pending.stored,
         }
         state = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=browser)
         try:
@@ -415,10 +408,8 @@ class UpstreamEndpoint:
             raise UpstreamError(
                 "stale", "state_of_another_upstream", f"it was begun at {quoted(content['key'])}"
             )
-        path, query, client_name, redirect_uri, again = content["request"]
-        demands = Demands.read(content["demands"])
-        pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
-        asked = self._asked(provider, demands, content["nonce"], content["verifier"])
+        pending = PendingRequest.read(content["request"])
+        asked = self._asked(provider, pending.demands, content["nonce"], content["verifier"])
         return content["id"], pending, asked
 
     def _use_up(self, name: str) -> None:
