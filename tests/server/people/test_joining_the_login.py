@@ -321,6 +321,14 @@ def test_another_browser_cannot_finish_it(joined: Joined) -> None:
     refused(joined, joined.visitor.submit(page, code=joined.code), "unusable_login")
 
 
+def test_a_browser_without_a_name_finishes_nothing(joined: Joined) -> None:
+    logins, nameless = joined.harness.people._logins, Request()
+    page = Page(logins.proved(nameless, PendingRequest(), Proof(joined.ada, "key", Method())))
+    for request in (nameless, Request(headers={"Cookie": ""})):
+        with pytest.raises(ProofLapsed, match="unusable_login"):
+            logins.unfinished(request, page.fields["login"])
+
+
 def test_it_cannot_be_finished_by_another_site(joined: Joined) -> None:
     page = joined.half()
     late = joined.visitor.submit(page, code=joined.code, csrf="")

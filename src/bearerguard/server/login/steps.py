@@ -379,12 +379,12 @@ class Logins:
             ProofLapsed: the ticket is not valid, has expired, or is another browser's.
         """
         browser = self._csrf.known_browser(request)
-        try:
-            content = self._tickets.open(_UNFINISHED, ticket, holder=browser or "")
-        except TicketError:
-            raise ProofLapsed("unusable_login") from None
         if browser is None:
             raise ProofLapsed("unusable_login")
+        try:
+            content = self._tickets.open(_UNFINISHED, ticket, holder=browser)
+        except TicketError:
+            raise ProofLapsed("unusable_login") from None
         return UnfinishedLogin.read(content, ticket)
 
     def proved_more(
