@@ -68,9 +68,9 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
     ).json["access_token"]
     harness.server.revoke(harness.token(grant_type="client_credentials").json["access_token"])
     harness.server.revoke(harness.tokens()["refresh_token"])
-    pages = harness.server._engine.people._login_endpoint
-    pages._throttle.charge("ada", "192.0.2.1")
-    pages._sessions.begin(Request(), harness.server.users.get("ada").user_id)
+    parts = harness.server._engine.people.parts
+    parts.throttle.charge("ada", "192.0.2.1")
+    parts.sessions.begin(Request(), harness.server.users.get("ada").user_id)
     harness.server.users.link("ada", issuer="https://idp.example.com", subject="00u1")
     harness.server.clients.use_assertion(harness.app.client_id, "jti", harness.clock() + 60)
     harness.server.keys.rotate()

@@ -351,7 +351,7 @@ def test_an_attempt_that_was_charged_before_an_outage_ends_without_an_error(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     harness = harness_of(redis, tmp_path)
-    throttle = harness.people._login_endpoint._throttle
+    throttle = harness.people.throttle
     attempt = throttle.charge("ada", "192.0.2.7")
     redis.kill()
     throttle.forgive(attempt)

@@ -14,11 +14,11 @@ from bearerguard.errors import PasswordRejected, PasswordsBusy
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.login.accounts import Account
+from bearerguard.server.login.accounts import Account, fingerprint_of
 from bearerguard.server.login.login_endpoint import ACCOUNT, BUSY_SECONDS
 from bearerguard.server.login.passwords import MAX_LENGTH, MIN_LENGTH, check_new
 from bearerguard.server.login.people import LoginParts
-from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.session import ProofLapsed, SignedIn
 from bearerguard.server.login.steps import LOGIN, see_other
 
 PASSWORD = f"{ACCOUNT}/password"
@@ -76,18 +76,30 @@ class PasswordPage:
             if checked is not None:
                 stored = parts.accounts.replace_password(*checked, new)
                 if stored is not None:
-                    session = parts.sessions.begin(request, account.user_id, stored)
+                    session = self._begun(request, account.user_id, stored)
         except PasswordsBusy:
             parts.throttle.take_back(attempt)
             return self._form(request, account, 503, "login.busy", retry_after=BUSY_SECONDS)
         if checked is None:
             self._report("login_failed", request, account)
             return self._form(request, account, 403, "password.wrong", wrong=True)
-        if session is None:  # an operator has changed the account in the meantime
+        if session is None:
             return see_other(parts.base + LOGIN)
         parts.throttle.forgive(attempt)
         cookies = (session, parts.known_browsers.remember(login, browser))
         return see_other(self._then(account.user_id), *cookies)
+
+    def _begun(self, request: Request, user_id: str, stored: str) -> tuple[str, str] | None:
+        """Begin a session; None if an operator has changed the account in the meantime."""
+        accounts, fingerprint = self._parts.accounts, fingerprint_of(stored)
+        try:
+            return self._parts.sessions.begin(
+                request,
+                user_id,
+                check=lambda connection: accounts.check_unchanged(connection, user_id, fingerprint),
+            )
+        except ProofLapsed:
+            return None
 
     def _report(self, event: str, request: Request, account: Account) -> None:
         self._parts.audit.emit(event, user_id=account.user_id, address=request.peer or None)

@@ -41,7 +41,7 @@ from bearerguard.server.login.consent import (
 from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import MARK, LoginUsed, Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SessionEnded, SignedIn
-from bearerguard.server.login.steps import Demands, Step, next_step, see_other
+from bearerguard.server.login.steps import LOGIN_STEPS, Demands, Step, next_step, see_other
 from bearerguard.server.settings import OFF, Settings
 from bearerguard.server.store.connection import Connection
 
@@ -146,34 +146,42 @@ class AuthorizationEndpoint:
         self._requested(client, parameters)
         self._people.prompts.read(request, parameters, "")
 
-    def _respond(self, request: Request, signed_in: SignedIn | None, target: _Target) -> Response:
-        if signed_in is None and not is_silent(target.parameters):
-            return self._ask_to_sign_in(
-                request, target, self._prompt_or_none(request, target), None
-            )
+    def _respond(
+        self,
+        request: Request,
+        signed_in: SignedIn | None,
+        target: _Target,
+        answer: ConsentAnswer | None = None,
+    ) -> Response:
+        """Return the response that leads to the next step; `answer` is the user's decision."""
         try:
             wanted = self._wanted(target)
-            if signed_in is None:
-                raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")  # noqa: TRY301 - one answer to all
             self._check_subject(signed_in)
+            if answer is not None and not answer.allowed:
+                raise _refused(signed_in)
             prompt = self._prompt(request, target, signed_in)
             step = next_step(
                 self._people.prompts,
                 prompt,
                 signed_in,
-                lambda: self._must_ask(target.client, signed_in, wanted, prompt),
+                lambda user: self._must_ask(target.client, user, wanted, prompt, answer),
             )
         except OAuthError as error:
-            return self._refuse(target, error)
-        if step is Step.DONE:
+            if signed_in is not None or is_silent(target.parameters):
+                return self._refuse(target, error)
+            # Before the login, nothing is sent to the client, errors included.
+            prompt, step = self._prompt_or_none(request, target), Step.IDENTIFY
+        if signed_in is None or step in LOGIN_STEPS:
+            return self._ask_to_sign_in(request, target, prompt, signed_in)
+        if step is Step.CONSENT:
+            return self._ask(request, signed_in, target, wanted)
+        if answer is None:
             return self._send_code(
                 request, target, signed_in, wanted, prompt=prompt, by_memory=True
             )
-        if step is Step.CONSENT:
-            return self._ask(request, signed_in, target, wanted)
-        return self._ask_to_sign_in(request, target, prompt, signed_in)
+        return self._allowed(request, signed_in, target, wanted, prompt=prompt, answer=answer)
 
-    def _prompt(self, request: Request, target: _Target, signed_in: SignedIn) -> Prompt:
+    def _prompt(self, request: Request, target: _Target, signed_in: SignedIn | None) -> Prompt:
         """Return what the request demands of the login.
 
         Raises `OAuthError` if a new login is needed and is impossible.
@@ -220,19 +228,7 @@ class AuthorizationEndpoint:
             target = self._target(answer.query)
         except InvalidLink as problem:  # the client was changed or removed in between
             return self._show_error(CONSENT, problem)
-        try:
-            wanted = self._wanted(target)
-            self._check_subject(signed_in)
-            if not answer.allowed:
-                refused = OAuthError(
-                    names.ACCESS_DENIED, "The user refused", event="consent_refused"
-                )
-                refused.note(user_id=signed_in.user_id)
-                raise refused
-            prompt = self._prompt(request, target, signed_in)
-        except OAuthError as error:
-            return self._refuse(target, error)
-        return self._allowed(request, signed_in, target, wanted, prompt=prompt, answer=answer)
+        return self._respond(request, signed_in, target, answer)
 
     def _allowed(
         self,
@@ -244,13 +240,6 @@ class AuthorizationEndpoint:
         prompt: Prompt,
         answer: ConsentAnswer,
     ) -> Response:
-        if not self._people.prompts.is_met(prompt, signed_in):
-            # The page was open for so long that the login has become too old.
-            return self._ask_to_sign_in(request, target, prompt, signed_in)
-        if not set(wanted.scopes) <= answer.scopes or not set(wanted.resources) <= answer.resources:
-            # The client may have more scopes now than the page showed, or the default resource
-            # has changed: ask again.
-            return self._ask(request, signed_in, target, wanted)
         remembered = answer.remember and self._is_rememberable(target.client, wanted)
         self._audit.emit(
             "consent_given",
@@ -388,9 +377,9 @@ class AuthorizationEndpoint:
             )
         return thumbprint
 
-    def _check_subject(self, signed_in: SignedIn) -> None:
+    def _check_subject(self, signed_in: SignedIn | None) -> None:
         # The subject of a client's own tokens is its id: no user may have the same id.
-        if self._registry.find(signed_in.user_id) is not None:
+        if signed_in is not None and self._registry.find(signed_in.user_id) is not None:
             raise OAuthError(
                 names.SERVER_ERROR,
                 "The user cannot be named",
@@ -399,9 +388,21 @@ class AuthorizationEndpoint:
             )
 
     def _must_ask(
-        self, client: Client, signed_in: SignedIn, wanted: _Wanted, prompt: Prompt
+        self,
+        client: Client,
+        signed_in: SignedIn,
+        wanted: _Wanted,
+        prompt: Prompt,
+        answer: ConsentAnswer | None,
     ) -> bool:
         """Whether to ask for consent; raises `OAuthError` if it is needed but prompt=none."""
+        if answer is not None:
+            # The client may have more scopes now than the page showed, or the default resource
+            # has changed.
+            return not (
+                answer.scopes.issuperset(wanted.scopes)
+                and answer.resources.issuperset(wanted.resources)
+            )
         needed = self._is_consent_missing(client, signed_in, wanted)
         if needed and prompt.silent:
             raise OAuthError("consent_required", "The user has not given consent")
@@ -558,6 +559,12 @@ class AuthorizationEndpoint:
         parameters = [*parameters, ("iss", self._settings.issuer)]
         # 303: the browser does not repeat the POST at the client (OAuth 2.1 §7.5.3).
         return see_other(redirect_uri.with_parameters(target.redirect_uri, parameters))
+
+
+def _refused(signed_in: SignedIn | None) -> OAuthError:
+    refused = OAuthError(names.ACCESS_DENIED, "The user refused", event="consent_refused")
+    refused.note(user_id=signed_in.user_id if signed_in else None)
+    return refused
 
 
 def _home(client: Client) -> str:

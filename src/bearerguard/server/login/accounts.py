@@ -10,13 +10,21 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from bearerguard.errors import AccountError
 from bearerguard.server.audit import Audit
 from bearerguard.server.login.passwords import Passwords, check_new
-from bearerguard.server.store.connection import Executes, Prepared, Row, is_storable
+from bearerguard.server.login.session import ProofLapsed
+from bearerguard.server.store.connection import (
+    Connection,
+    Executes,
+    Prepared,
+    Row,
+    is_storable,
+)
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import (
     add_identity,
@@ -291,6 +299,13 @@ class Accounts:
             self._renew(row.user_id, stored, verdict.renewed)
         return _account(row), verdict.renewed or row.password_hash
 
+    def check_unchanged(self, connection: Connection, user_id: str, fingerprint: str) -> None:
+        """Raise `ProofLapsed` if a user has another password than that with a `fingerprint`."""
+        row = connection.execute(_OF_USER, {"user": user_id}).one_or_none()
+        stored = None if row is None else row.password_hash
+        if stored is None or fingerprint_of(stored) != fingerprint:
+            raise ProofLapsed("password_changed")
+
     def _renew(self, user_id: str, old: str | None, new: str) -> None:
         # Replace only the hash that was checked: the password may have changed since.
         with self._database.write() as connection:
@@ -330,6 +345,11 @@ def normalized(login: str) -> str:
     if len(typed) > _MAX_TYPED:
         return f"{typed[:_MAX_LOGIN]} …"  # no login name has a space
     return unicodedata.normalize("NFKC", typed).casefold()
+
+
+def fingerprint_of(stored: str) -> str:
+    """Return what tells a password's stored hash from others, and may leave the server sealed."""
+    return sha256(stored.encode()).hexdigest()
 
 
 def new_user_id() -> str:

@@ -40,9 +40,9 @@ class Identities:
         row = rows.find_identity(self._database, issuer, subject)
         return None if row is None else row.user_id
 
-    def is_linked(self, connection: Connection, identity: UpstreamIdentity, user_id: str) -> bool:
+    def is_linked(self, connection: Connection, issuer: str, subject: str, user_id: str) -> bool:
         """Whether an identity is still that of a user."""
-        row = rows.find_identity(connection, identity.issuer, identity.subject)
+        row = rows.find_identity(connection, issuer, subject)
         return row is not None and row.user_id == user_id
 
     def signed_in(self, identity: UpstreamIdentity, admission: Admission) -> str | None:

@@ -31,14 +31,23 @@ from bearerguard.server.login.login_endpoint import (
     BUSY_SECONDS,
     LOGOUT,
     LoginEndpoint,
+    PasswordLogin,
 )
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts, unmarked
-from bearerguard.server.login.session import LIFETIME, SessionEnded, Sessions, SignedIn
+from bearerguard.server.login.session import (
+    LIFETIME,
+    ProofLapsed,
+    SessionEnded,
+    Sessions,
+    SignedIn,
+)
 from bearerguard.server.login.steps import (
     AUTHORIZE,
     LOGIN,
     Demands,
+    FurtherProof,
+    LoginMethod,
     Logins,
     PendingRequest,
     see_other,
@@ -153,13 +162,14 @@ class PeopleOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginParts:
-    """The parts of a login, for the pages of an account, which are above it."""
+    """The parts of a login, for what joins it, and for the pages of an account above it."""
 
     base: str
     pages: Pages
     errors: ErrorPages
     csrf: Csrf
     tickets: Tickets
+    logins: Logins
     accounts: Accounts
     sessions: Sessions
     throttle: Throttle
@@ -183,6 +193,8 @@ class People:
             may wait for each upstream.
         providers: the upstreams of `options`.
         end_logins: ends what began by a login elsewhere.
+        methods: make further login methods, which the login page offers after the others.
+        further: make the proofs that a login may owe after the first, the strongest first.
 
     Raises:
         ConfigurationError: an option is not valid.
@@ -201,13 +213,13 @@ class People:
         password_places: int = PLACES,
         providers: Sequence[Provider] = (),
         end_logins: EndLogins | None = None,
+        methods: Sequence[Callable[[LoginParts], LoginMethod]] = (),
+        further: Sequence[Callable[[LoginParts], FurtherProof]] = (),
     ) -> None:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
             raise ConfigurationError("current_user=, login_url=: pass both, or neither")
         by_password = _acr_values(options)
-        elsewhere = [value for each in providers for value in each.acr_values]
-        self.acr_values: tuple[str, ...] = tuple(dict.fromkeys((*by_password, *elsewhere)))
         parts = urlsplit(issuer)
         self._audit = audit
         self._issuer = issuer
@@ -254,14 +266,6 @@ class People:
             clock=clock,
         )
         self._csrf = csrf
-        self.prompts: Prompts = Prompts(
-            database=database,
-            tickets=tickets,
-            csrf=csrf,
-            secret=secret,
-            clock=clock,
-            acr_values=self.acr_values,
-        )
         self.throttle: Throttle = Throttle(
             database,
             secret,
@@ -285,7 +289,15 @@ class People:
             switch_action="" if options.current_user else self._base + LOGOUT,
             leads_on=leads_on,
         )
-        self._logins = Logins(self._base, tickets=tickets, sessions=self._sessions, audit=audit)
+        self._logins = Logins(
+            self._base,
+            tickets=tickets,
+            csrf=csrf,
+            sessions=self._sessions,
+            secret=secret,
+            clock=clock,
+            audit=audit,
+        )
         self.upstreams: UpstreamEndpoint = UpstreamEndpoint(
             issuer,
             providers,
@@ -314,13 +326,8 @@ class People:
             errors=self.errors,
             csrf=csrf,
             logins=self._logins,
-            accounts=self.accounts,
             sessions=self._sessions,
-            throttle=self.throttle,
-            known_browsers=known_browsers,
             audit=audit,
-            upstreams=self.upstreams,
-            passwords=options.password_login,
         )
         self.parts: LoginParts = LoginParts(
             base=self._base,
@@ -328,12 +335,49 @@ class People:
             errors=self.errors,
             csrf=csrf,
             tickets=tickets,
+            logins=self._logins,
             accounts=self.accounts,
             sessions=self._sessions,
             throttle=self.throttle,
             known_browsers=known_browsers,
             audit=audit,
             leads_on=leads_on,
+        )
+        password = PasswordLogin(
+            self._login_endpoint,
+            errors=self.errors,
+            csrf=csrf,
+            logins=self._logins,
+            accounts=self.accounts,
+            sessions=self._sessions,
+            throttle=self.throttle,
+            known_browsers=known_browsers,
+            audit=audit,
+            base=self._base,
+            acr_values=by_password,
+        )
+        joined: list[LoginMethod] = [password] if options.password_login else []
+        joined += [self.upstreams, *(make(self.parts) for make in methods)]
+        proofs = [make(self.parts) for make in further]
+        self._logins.join(joined, proofs)
+        steps: list[LoginMethod | FurtherProof] = [*proofs, *joined]
+        self._steps = {path: each for each in steps for path in each.paths}
+        self.acr_values: tuple[str, ...] = tuple(
+            dict.fromkeys(
+                (
+                    *(value for each in proofs for value in each.acr_values),
+                    *by_password,  # an app's own login is no method
+                    *(value for each in joined for value in each.acr_values),
+                )
+            )
+        )
+        self.prompts: Prompts = Prompts(
+            database=database,
+            tickets=tickets,
+            csrf=csrf,
+            secret=secret,
+            clock=clock,
+            acr_values=self.acr_values,
         )
 
     @property
@@ -346,7 +390,7 @@ class People:
         """The paths that `handle` serves, relative to the issuer's path."""
         if self._current_user:
             return frozenset()
-        return frozenset({LOGIN, LOGOUT}) | self.upstreams.paths
+        return frozenset({LOGIN, LOGOUT, *self._steps})
 
     def signed_in(self, request: Request) -> SignedIn | None:
         """Return the user who is signed in, or None.
@@ -455,8 +499,12 @@ class People:
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
             return self.not_found()
-        if path in self.upstreams.paths:
-            return self.upstreams.handle(request)
+        step = self._steps.get(path)
+        if step is not None and (path != LOGIN or request.method == "POST"):
+            try:
+                return step.handle(request)
+            except ProofLapsed as lapsed:
+                return self._begin_again(path, lapsed)
         if request.method not in {"GET", "HEAD", "POST"}:
             return self.wrong_method(request, path, "GET", "HEAD", "POST")
         if path == LOGIN:
@@ -550,6 +598,12 @@ class People:
     def too_large(self, reference: str) -> Response:
         """Return the page for a form that is too long."""
         return self._pages.error(413, "request", reference=reference)
+
+    def _begin_again(self, endpoint: str, lapsed: ProofLapsed) -> Response:
+        """Report, and return the page for, a login that lapsed before it was finished."""
+        error = invalid_request("The login is invalid or has expired", lapsed.reason)
+        back = Link(self._base + LOGIN, self._pages.texts("error.back.again"))
+        return self.errors.show(error, endpoint, "login_link", back=back)
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return the login URL after "Use another account" on a consent page; else ""."""

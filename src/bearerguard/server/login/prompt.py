@@ -225,9 +225,9 @@ class Prompts:
         """Whether the user's login satisfies the request."""
         return prompt.is_met(self._dated(signed_in), self._clock())
 
-    def unused(self, prompt: Prompt, signed_in: SignedIn) -> Prompt:
+    def unused(self, prompt: Prompt, signed_in: SignedIn | None) -> Prompt:
         """Return a request without its mark, if that or the user's login was used up."""
-        if not self.is_met(prompt, signed_in):
+        if signed_in is None or not self.is_met(prompt, signed_in):
             return prompt  # the mark is needed to tell a return without a new login
         names = prompt.uses(self._dated(signed_in), self._clock())
         if any(rows.is_used(self._database, self._digests(name)) for name in names):
@@ -245,12 +245,16 @@ class Prompts:
             if not rows.use_once(connection, self._digests(name), now + _STORED):
                 raise LoginUsed("the login was for another request")
 
-    def check(self, prompt: Prompt, signed_in: SignedIn) -> None:
-        """Raise `OAuthError` if a new login is needed and is impossible.
+    def check(self, prompt: Prompt, signed_in: SignedIn | None) -> None:
+        """Raise `OAuthError` if a login is needed and is impossible.
 
         It is impossible with `prompt=none`, if no login is strong enough, or if the user has
         returned without such a login.
         """
+        if signed_in is None:
+            if prompt.silent:
+                raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")
+            return
         if self.is_met(prompt, signed_in):
             return
         if not prompt.is_strong_enough(signed_in) and (

@@ -61,13 +61,6 @@ _HOLD = Prepared(
     .with_for_update(read=True, key_share=True)
 )
 _ADD = prepared_insert(sessions)
-_IS_UNCHANGED = Prepared(
-    select(users.c.user_id).where(
-        users.c.user_id == bindparam("user"),
-        users.c.password_hash == bindparam("hash"),
-        users.c.disabled_at.is_(None),
-    )
-)
 _REMOVE = Prepared(delete(sessions).where(sessions.c.digest == bindparam("session")))
 _OF_USER = Prepared(
     select(sessions)
@@ -129,6 +122,17 @@ class SignedIn:
     upstream: str | None = None
     upstream_sid: str | None = field(default=None, repr=False)
     session: str | None = field(default=None, repr=False)
+
+
+class ProofLapsed(Exception):
+    """What proved who the user is counts no more: no session may begin by it.
+
+    `reason` names why, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class SessionEnded(Exception):
@@ -209,29 +213,26 @@ class Sessions:
         self,
         request: Request,
         user_id: str,
-        password_hash: str | None = None,
         *,
         method: Method | None = None,
         check: Callable[[Connection], object] | None = None,
-    ) -> tuple[str, str] | None:
+    ) -> tuple[str, str]:
         """Begin a session and end the browser's earlier one; return the Set-Cookie field.
 
-        `method` is how the user logged in, by default with a password. Returns None if the user
-        was disabled, or got another password, since `password_hash` was checked: the sessions have
-        ended by that, and this one would remain. `check` is done in the transaction; what it raises
-        undoes that.
+        `method` is how the user logged in, by default with a password. `check` is done in the
+        transaction; what it raises undoes that.
+
+        Raises:
+            ProofLapsed: the user was disabled meanwhile: the sessions have ended by that, and this
+                one would remain.
         """
         method = method or self.by_password
         token, browser = secrets.token_urlsafe(32), browser_of(request)
         now = self._clock()
         with self._database.write(concurrent=True) as connection:
             # A change of the user runs alone: it is seen here, or ends this session.
-            if password_hash is not None:
-                values = {"user": user_id, "hash": password_hash}
-                if connection.execute(_IS_UNCHANGED, values).first() is None:
-                    return None
-            elif not has_account(connection, user_id):
-                return None
+            if not has_account(connection, user_id):
+                raise ProofLapsed("user_disabled")
             if check is not None:
                 check(connection)
             self._remove(connection, request)

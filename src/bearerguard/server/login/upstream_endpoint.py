@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -27,11 +28,12 @@ from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import Parameters, from_form, parse
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.identities import Identities
-from bearerguard.server.login.session import Method
+from bearerguard.server.login.session import Method, ProofLapsed
 from bearerguard.server.login.steps import (
     LOGIN,
     Demands,
     Logins,
+    Offer,
     PendingRequest,
     Proof,
     see_other,
@@ -66,6 +68,8 @@ _LIFETIME = 1800
 _SLACK = 600
 # Seconds for which a logout is remembered: as long as a login that was begun before may take.
 _REMEMBERED = _LIFETIME + _SLACK
+# Why a login lapses whose session there has ended.
+_LOGGED_OUT = "logged_out"
 _MAX_QUERY = 16_384
 _MAX_SHOWN = 100
 # What the errors of an upstream mean (OIDC Core §3.1.2.6); any other is invalid.
@@ -135,7 +139,7 @@ class _LogoutKeys:
 
 
 class UpstreamEndpoint:
-    """Handles the paths of logins elsewhere.
+    """The login method "elsewhere": handles the paths of logins there, and of logout tokens.
 
     Args:
         issuer: the server's URL.
@@ -154,6 +158,8 @@ class UpstreamEndpoint:
             of each.
         end_logins: ends what began by a login elsewhere.
     """
+
+    name = "upstream"
 
     def __init__(
         self,
@@ -211,12 +217,17 @@ class UpstreamEndpoint:
         return logins | {path: path for path in self.logout_paths}
 
     @property
-    def offers(self) -> list[dict[str, str]]:
-        """What the login page offers: the name of each upstream, and where its form is posted."""
+    def offers(self) -> Sequence[Offer]:
+        """What the login page offers: a button for each upstream."""
         return [
-            {"name": each.name, "action": self._base + START + each.key}
+            Offer(self._base + START + each.key, each.name, partial(self._start, each))
             for each in self.providers.values()
         ]
+
+    @property
+    def acr_values(self) -> Sequence[str]:
+        """The authentication contexts that a login elsewhere can have."""
+        return [value for each in self.providers.values() for value in each.acr_values]
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
@@ -241,40 +252,6 @@ class UpstreamEndpoint:
         if request.method != "POST":
             return see_other(self._base + LOGIN)
         return self._chosen(request, provider)
-
-    def start(self, request: Request, provider: Provider, pending: PendingRequest) -> Response:
-        """Return the redirect to an upstream."""
-        browser, cookies = self._csrf.browser(request)
-        asked = self._asked(
-            provider,
-            pending.demands,
-            secrets.token_urlsafe(32),
-            secrets.token_urlsafe(32),
-            self._clock(),
-        )
-        content = {
-            "id": secrets.token_urlsafe(16),
-            "key": provider.key,
-            "nonce": asked.nonce,
-            "verifier": asked.verifier,
-            "at": asked.begun_at,
-            "request": [
-                pending.path,
-                pending.query,
-                pending.client_name,
-                pending.redirect_uri,
-                pending.again,
-            ],
-            "demands": pending.demands.stored,
-        }
-        state = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=browser)
-        try:
-            # A place only for what waits: a storm of logins must not turn users away here.
-            with nullcontext() if provider.is_ready else self._place(provider.key):
-                url = provider.authorization_url(asked, state)
-        except UpstreamError as error:
-            return self._failed(provider, pending, error)
-        return see_other(url, *cookies)
 
     def log_out(self, request: Request) -> Response:
         """Return the response to a logout token (OpenID Connect Back-Channel Logout 1.0 §2.5)."""
@@ -321,6 +298,24 @@ class UpstreamEndpoint:
         self._audit.emit("upstream_logout", upstream=provider.key)
         return responses.empty(200)
 
+    def check(self, connection: Connection, proof: Proof) -> None:
+        """Raise `ProofLapsed` if a login was ended before its session begins here.
+
+        A logout token ends its session, and the user's logins whose ID tokens were issued before it
+        or in the same second, by the provider's clock. It ends what is stored; this login was not,
+        when it came.
+        """
+        issuer, subject, session, issued_at = proof.evidence
+        if not self._identities.is_linked(connection, issuer, subject, proof.user_id):
+            raise ProofLapsed("identity_unlinked")
+        if issued_at is None:
+            return
+        keys = _LogoutKeys(issuer, subject, session)
+        for name in keys.by_id_token:
+            until = rows.remembered_until(connection, self._digests(name))
+            if until and (name == keys.one or issued_at <= until - _REMEMBERED):
+                raise ProofLapsed(_LOGGED_OUT)
+
     def close(self) -> None:
         """Close the connections of the upstreams."""
         for each in self.providers.values():
@@ -344,24 +339,6 @@ class UpstreamEndpoint:
             rows.remember_until(connection, newest, logout.issued_at + _REMEMBERED)
         return True
 
-    def _check_login(self, connection: Connection, found: Authenticated, user_id: str) -> None:
-        """Raise `UpstreamError` if a login was ended before its session begins here.
-
-        A logout token ends its session, and the user's logins whose ID tokens were issued before it
-        or in the same second, by the clock there. It ends what is stored; this login was not, when
-        it came.
-        """
-        identity = found.identity
-        if not self._identities.is_linked(connection, identity, user_id):
-            raise _Refused("identity_unlinked", user_id)
-        if found.issued_at is None:
-            return
-        keys = _LogoutKeys(identity.issuer, identity.subject, found.session)
-        for name in keys.by_id_token:
-            until = rows.remembered_until(connection, self._digests(name))
-            if until and (name == keys.one or found.issued_at <= until - _REMEMBERED):
-                raise UpstreamError("cancelled", "logged_out", "a logout token came before it")
-
     def _chosen(self, request: Request, provider: Provider) -> Response:
         """Return the response to the form of an upstream's button."""
         try:
@@ -375,7 +352,29 @@ class UpstreamEndpoint:
         if not self._csrf.holds(request, fields):
             stale = UpstreamError("stale", "unusable_form", "the form is another browser's or old")
             return self._failed(provider, pending, stale)
-        return self.start(request, provider, pending)
+        return self._start(provider, request, pending)
+
+    def _start(self, provider: Provider, request: Request, pending: PendingRequest) -> Response:
+        """Return the redirect to an upstream."""
+        browser, cookies = self._csrf.browser(request)
+        nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        asked = self._asked(provider, pending.demands, nonce, verifier, self._clock())
+        content = {
+            "id": secrets.token_urlsafe(16),
+            "key": provider.key,
+            "nonce": nonce,
+            "verifier": verifier,
+            "at": asked.begun_at,
+            "request": pending.stored,
+        }
+        state = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=browser)
+        try:
+            # A place only for what waits: a storm of logins must not turn users away here.
+            with nullcontext() if provider.is_ready else self._place(provider.key):
+                url = provider.authorization_url(asked, state)
+        except UpstreamError as error:
+            return self._failed(provider, pending, error)
+        return see_other(url, *cookies)
 
     def _returned(self, request: Request, provider: Provider) -> Response:
         """Return the response to an upstream's response."""
@@ -385,7 +384,7 @@ class UpstreamEndpoint:
             name, pending, asked = self._begun(request, provider, parameters)
             if _offers_no_choice(parameters, asked):
                 login = replace(pending.demands, prompt="login")
-                return self.start(request, provider, replace(pending, demands=login))
+                return self._start(provider, request, replace(pending, demands=login))
             try:
                 code = _code(parameters)
             except UpstreamError:
@@ -433,10 +432,9 @@ class UpstreamEndpoint:
             raise UpstreamError(
                 "stale", "state_of_another_upstream", f"it was begun at {quoted(content['key'])}"
             )
-        path, query, client_name, redirect_uri, again = content["request"]
-        demands = Demands.read(content["demands"])
-        pending = PendingRequest("", path, query, client_name, redirect_uri, again, demands)
-        asked = self._asked(provider, demands, content["nonce"], content["verifier"], content["at"])
+        pending = PendingRequest.read(content["request"])
+        nonce, verifier = content["nonce"], content["verifier"]
+        asked = self._asked(provider, pending.demands, nonce, verifier, content["at"])
         return content["id"], pending, asked
 
     def _use_up(self, name: str) -> None:
@@ -474,16 +472,15 @@ class UpstreamEndpoint:
             raise _Refused("user_disabled", user_id)
         # A login of unknown age is never taken for a recent one.
         method = Method(found.acr, found.amr, identity.issuer, found.session, found.auth_time)
-        response = self._logins.proved(
-            request,
-            pending,
-            Proof(user_id, method),
-            upstream=provider.key,
-            check=lambda connection: self._check_login(connection, found, user_id),
-        )
-        if response is None:  # disabled meanwhile
-            raise _Refused("user_disabled", user_id)
-        return response
+        evidence = (identity.issuer, identity.subject, found.session, found.issued_at)
+        proof = Proof(user_id, self.name, method, evidence, provider.key)
+        try:
+            return self._logins.proved(request, pending, proof)
+        except ProofLapsed as lapsed:
+            if lapsed.reason == _LOGGED_OUT:
+                cause = "a logout token came before it"
+                raise UpstreamError("cancelled", _LOGGED_OUT, cause) from None
+            raise _Refused(lapsed.reason, user_id) from None
 
     def _admission(self, provider: Provider, found: Authenticated) -> Admission | None:
         try:
