@@ -196,7 +196,7 @@ class LoginEndpoint:
             "login",
             status=status,
             # An upstream's form leads on, too.
-            leads_to=pending.redirect_uri or bool(self._upstreams.providers),
+            leads_on=bool(pending.redirect_uri or self._upstreams.providers),
             headers=(*proof.headers, *retry),
             action=self._base + LOGIN,
             csrf=proof.value,
