@@ -1,5 +1,5 @@
-// Drives the account page in Chromium, by keyboard and without scripts of its own; prints, as JSON,
-// what somebody sees. Its one argument is JSON: {chromium, origin, user, password, another,
+// Drives the account page and the pages below it in Chromium, by keyboard and without scripts of its
+// own; prints, as JSON, what somebody sees. Its one argument is JSON: {chromium, origin, user, password, another,
 // pictures: a directory}.
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
@@ -10,8 +10,9 @@ const browser = await chromium.launch({
   executablePath: plan.chromium,
   args: ['--no-sandbox', '--disable-dev-shm-usage'],
 });
-const seen = { violations: [], tooWide: [], console: [], said: [], checked: 0 };
+const seen = { violations: [], tooWide: [], console: [], said: [], looked: [], checked: 0 };
 const account = `${plan.origin}/oauth/account`;
+const tokens = `${account}/tokens`;
 
 async function signedIn(options) {
   const page = await (await browser.newContext(options)).newPage();
@@ -32,6 +33,7 @@ async function look(page, name) {
   await page.evaluate(axe);
   const { violations, passes } = await page.evaluate(() => globalThis.axe.run());
   seen.checked += passes.length;
+  seen.looked.push(name);
   for (const { id, nodes } of violations) seen.violations.push(`${name}: ${id}: ${nodes[0].html}`);
   if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) {
     seen.tooWide.push(name);
@@ -62,16 +64,40 @@ async function end(page, name) {
   seen.said.push(await page.getByRole('status').textContent());
 }
 
+// Makes a token by keyboard: its name, the days, and a scope.
+async function make(page, name, ticked = true) {
+  await page.goto(tokens);
+  await page.getByLabel('Name').focus();
+  await page.keyboard.type(name);
+  await page.keyboard.press('Tab');
+  await page.keyboard.type('7');
+  if (ticked) {
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Space');
+  }
+  await press(page, 'Make the token');
+  await page.getByRole(ticked ? 'status' : 'alert').waitFor();
+}
+
 const appearances = {
   light: { colorScheme: 'light', viewport: { width: 1000, height: 800 } },
   dark: { colorScheme: 'dark', viewport: { width: 1000, height: 800 } },
-  phone: { colorScheme: 'dark', viewport: { width: 360, height: 720 } },
+  phone: { colorScheme: 'light', viewport: { width: 360, height: 720 }, deviceScaleFactor: 2 },
+  'phone-dark': { colorScheme: 'dark', viewport: { width: 360, height: 720 }, deviceScaleFactor: 2 },
+  // A laptop at 200 %.
+  zoomed: { colorScheme: 'light', viewport: { width: 640, height: 360 }, deviceScaleFactor: 2 },
 };
 for (const [name, options] of Object.entries(appearances)) {
   const page = await signedIn(options);
   await look(page, name);
   await page.goto(`${account}/password`);
   await look(page, `password-${name}`);
+  await page.goto(tokens);
+  await look(page, `tokens-${name}`);
+  await make(page, 'Nothing', false);
+  await look(page, `tokens-wrong-${name}`);
+  await make(page, `Backup of ${name}`);
+  await look(page, `tokens-made-${name}`);
 }
 
 // By keyboard alone, and without scripts.
@@ -85,6 +111,15 @@ await page.waitForURL('**page=2');
 seen.second = await page.getByRole('heading', { level: 3 }).first().textContent();
 await end(page, 'Sign out everywhere else');
 await end(page, 'End access of all apps');
+await press(page, 'Your access tokens');
+await page.waitForURL(tokens);
+await make(page, 'By keyboard');
+seen.made = await page.locator('.who code').textContent();
+await press(page, 'End the token By keyboard');
+await page.getByRole('status').waitFor({ state: 'detached' });
+seen.tokens = await page.locator('.list .title').allTextContents();
+await press(page, 'Your account');
+await page.waitForURL(account);
 await press(page, 'Change your password');
 await page.waitForURL(`${account}/password`);
 await page.getByLabel('Current password').focus();

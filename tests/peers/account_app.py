@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 
-from bearerguard.server import AuthorizationServer, Parameters
+from bearerguard.server import AuthorizationServer, Parameters, PersonalTokens, Resource, Scope
 
 server = AuthorizationServer(
     os.environ["ORIGIN"],
     store=os.environ["STORE"],
     secret="a secret of this test's own, long enough",
-    scopes={"read": "See your recordings and their titles", "write": "Add recordings", "x": "x"},
+    scopes={
+        "read": "See your recordings and their titles",
+        "write": "Add recordings",
+        "x": "x",
+        "delete": Scope("Delete recordings for good", powerful=True),
+    },
+    resources=[os.environ["ORIGIN"], Resource("https://maps.example.com")],
+    personal_tokens=PersonalTokens(),
 )
 user_id = server.users.add("ada", "correct horse battery", name="Ada Lovelace").user_id
 for name in (

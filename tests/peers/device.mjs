@@ -92,7 +92,8 @@ async function person(asked) {
   page.on('console', (message) => seen.console.push(message.text()))
   page.setDefaultTimeout(15000)
   const look = async (name) => {
-    await page.screenshot({ path: `${PICTURES}/${name}-${SCHEME}.png`, fullPage: true })
+    const picture = `${PICTURES}/${name}-${SCHEME}-${WIDTH}-${DECISION}.png`
+    await page.screenshot({ path: picture, fullPage: true })
     await page.evaluate(axe)
     const { violations } = await page.evaluate(() => globalThis.axe.run())
     seen.violations.push(...violations.map(({ id }) => `${name}: ${id}`))
@@ -102,22 +103,40 @@ async function person(asked) {
       tooWide: document.documentElement.scrollWidth > innerWidth,
     }))
   }
+  // By keyboard alone: goes to what has the label, and presses Enter there.
+  const press = async (label) => {
+    for (let presses = 0; presses < 12; presses += 1) {
+      await page.keyboard.press('Tab')
+      const focused = page.locator(':focus')
+      if ((await focused.count()) && (await focused.textContent()) === label) {
+        return page.keyboard.press('Enter')
+      }
+    }
+    throw new Error(`the keyboard does not reach ${label}`)
+  }
+  const enter = async (code) => {
+    await page.locator('#user_code:focus').waitFor()
+    await page.keyboard.press('Control+A')
+    await page.keyboard.type(code)
+    await page.keyboard.press('Enter')
+  }
   await page.goto(asked.verification_uri_complete)
-  await page.getByLabel('Username').fill('ada')
-  await page.getByLabel('Password').fill('correct horse battery')
-  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.locator('#username:focus').waitFor()
+  await page.keyboard.type('ada')
+  await page.keyboard.press('Tab')
+  await page.keyboard.type('correct horse battery')
+  await page.keyboard.press('Enter')
   const field = page.getByRole('textbox', { name: 'Code' })
   seen.filledIn = await field.inputValue()
   await look('device')
-  await field.fill('BBBB-BBBB')
-  await page.keyboard.press('Enter')
+  await page.keyboard.press('Shift+Tab')
+  await enter('BBBB-BBBB')
   await page.getByRole('alert').waitFor()
   await look('device-wrong')
-  await field.fill(asked.user_code.toLowerCase().replace('-', ' '))
-  await page.keyboard.press('Enter')
+  await enter(asked.user_code.toLowerCase().replace('-', ' '))
   await page.getByRole('button', { name: DECISION, exact: true }).waitFor()
   await look('device-consent')
-  await page.getByRole('button', { name: DECISION, exact: true }).click()
+  await press(DECISION)
   await page.getByRole('button', { name: DECISION, exact: true }).waitFor({ state: 'detached' })
   await look('device-done')
   await browser.close()

@@ -1,6 +1,9 @@
 // Drives the server's pages in Chromium; prints, as JSON, what somebody sees and where they get.
 // Its one argument is JSON: {chromium, origin, links: {name: authorize URL}, user, password,
-// branded: the origin of a server with a logo, demo: the URL of the demo's app's page, pictures: a directory, wrongs: how many wrong passwords until the throttle holds}.
+// branded: the origin of a server with a logo, elsewhere: {link: an authorize URL at a server with
+// upstreams, button: of one}, demo: the URL of the demo's app's page, wall: the client of a
+// device with a long name, and its scopes, pictures: a directory, wrongs: how many wrong passwords
+// until the throttle holds}.
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -70,9 +73,12 @@ for (const [appearance, options] of Object.entries(appearances)) {
   await look(page, appearance, 'consent');
   await page.goto(plan.links.many);
   await look(page, appearance, 'many');
-  await page.goto(`${plan.origin}/oauth/login`);
+  await page.goto(`${plan.origin}/oauth/logout`);
   await look(page, appearance, 'signed-in');
-  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.keyboard.press('Tab');
+  await tabTo(page, 'Sign out');
+  await page.keyboard.press('Enter');
+  await page.getByRole('link', { name: 'Sign in again' }).waitFor();
   await look(page, appearance, 'signed-out');
   await page.goto(plan.links.broken);
   await look(page, appearance, 'error');
@@ -98,15 +104,46 @@ for (const appearance of ['light', 'dark', 'phone']) {
   await page.context().close();
 }
 
+// --- With upstreams that cannot be reached, by keyboard.
+
+for (const [appearance, options] of Object.entries(appearances)) {
+  const page = await fresh(options);
+  await page.goto(plan.elsewhere.link);
+  await look(page, appearance, 'upstreams');
+  await page.keyboard.press('Tab');
+  await tabTo(page, plan.elsewhere.button);
+  await page.keyboard.press('Enter');
+  await page.getByRole('link', { name: 'Start again' }).waitFor();
+  await look(page, appearance, 'upstream-failure');
+  seen.flows.failure = await page.getByRole('main').innerText();
+  await page.keyboard.press('Tab');
+  await tabTo(page, 'Start again');
+  await page.keyboard.press('Enter');
+  await page.getByLabel('Username').waitFor();
+  await page.context().close();
+}
+
 // --- The consent's buttons: in view at once, and in front of nothing.
+
+// A link with the user code of a device that asks for 20 scopes.
+async function deviceLink() {
+  const body = new URLSearchParams(plan.wall);
+  const asked = await fetch(`${plan.origin}/oauth/device_authorization`, { method: 'POST', body });
+  return (await asked.json()).verification_uri_complete;
+}
 
 for (const [screen, options] of Object.entries(screens)) {
   const page = await fresh(options);
   await page.goto(plan.links.many);
   await page.screenshot({ path: `${plan.pictures}/login-${screen}.png` });
   await enter(page, plan.password);
-  for (const name of ['many', 'notes']) {
-    await page.goto(plan.links[name]);
+  for (const name of ['many', 'notes', 'device']) {
+    await page.goto(plan.links[name] ?? (await deviceLink()));
+    if (name === 'device') {
+      await page.getByRole('button', { name: 'Continue' }).click();
+      await page.locator('.answers').waitFor();
+      seen.flows.device = await page.locator('.scopes li').allTextContents();
+    }
     await page.screenshot({ path: `${plan.pictures}/consent-${name}-${screen}.png` });
     const measured = await page.evaluate(async () => {
       const box = (each) => each.getBoundingClientRect();

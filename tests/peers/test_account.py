@@ -1,4 +1,4 @@
-"""The account page in Chromium: accessible, as wide as a phone, and usable by keyboard alone.
+"""The pages of an account in Chromium: accessible, as wide as a phone, and usable by keyboard.
 
 `BEARERGUARD_PICTURES` names a directory where the screenshots are written, for review.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bearerguard.server.pages.texts import TEXTS
 from tests.peers.conftest import HERE
 from tests.processes import free_port, program
 
@@ -41,15 +42,23 @@ def test_GRANT_01_the_account_page_is_accessible_and_works_by_keyboard(tmp_path:
         running.wait_for_port(port)
         seen = browsed(plan)
     assert seen["violations"] == []
-    assert seen["checked"] > 100, "axe has looked"
+    assert seen["checked"] > 25 * 10, "axe has looked"
+    pages = ("", "password-", "tokens-", "tokens-wrong-", "tokens-made-")
+    appearances = ("light", "dark", "phone", "phone-dark", "zoomed")
+    assert sorted(seen["looked"]) == sorted(page + each for page in pages for each in appearances)
     assert seen["tooWide"] == []
-    assert seen["console"] == []
+    status = "the server responded with a status of 400 (Bad Request)"
+    assert (
+        seen["console"] == [f"Failed to load resource: {status}"] * 5
+    )  # of the forms with mistakes
     assert seen["said"] == [
         "App 003 has no access to your account any more.",
         "You are signed out everywhere else.",
-        "No app has access to your account any more.",
-        "Your password is changed, and you are signed out everywhere else. Apps keep their access.",
+        TEXTS["account.done.all_but_tokens"],
+        TEXTS["account.done.password_but_tokens"],
     ]
+    assert seen["made"].startswith("bgp_")
+    assert sorted(seen["tokens"]) == sorted(f"Backup of {each}" for each in appearances)
     assert seen["reloaded"] == seen["said"][0]
     assert seen["second"].startswith("App 0")
     assert seen["left"] == ["Chrome on Linux This browser"]

@@ -72,8 +72,7 @@ def test_DEV_01_a_person_allows_a_device_that_a_library_drives(
     assert tokens["refresh_token"]
     assert set(found["polls"]) <= {"authorization_pending"}, found["polls"]
     assert seen["filledIn"] == asked["user_code"]
-    assert seen["violations"] == []
-    assert [page for page, shown in seen["pages"].items() if shown["tooWide"]] == []
+    check_looks(seen)
     assert asked["user_code"] in seen["pages"]["device-consent"]["text"]
     assert "Living room" in seen["pages"]["device-consent"]["text"]
     assert "See your recordings and their titles" in seen["pages"]["device-consent"]["text"]
@@ -81,10 +80,23 @@ def test_DEV_01_a_person_allows_a_device_that_a_library_drives(
     assert "go back to your device" in seen["pages"]["device-done"]["text"]
 
 
-@pytest.mark.parametrize("library", ["openid-client", "oauth4webapi"])
+def check_looks(seen: dict[str, Any]) -> None:
+    assert len(seen["pages"]) == 4
+    assert seen["violations"] == []
+    assert [page for page, shown in seen["pages"].items() if shown["tooWide"]] == []
+
+
+@pytest.mark.parametrize(
+    ("library", "variables"),
+    [
+        ("openid-client", {"SCHEME": "dark"}),
+        ("oauth4webapi", {"WIDTH": "360"}),
+    ],
+)
 def test_DEV_01_a_library_learns_that_the_person_refused(
-    issuer: str, pictures: Path, library: str
+    issuer: str, pictures: Path, library: str, variables: dict[str, str]
 ) -> None:
-    found = run(issuer, library, pictures, DECISION="Deny")
+    found = run(issuer, library, pictures, DECISION="Deny", **variables)
     assert found["error"] == "access_denied"
+    check_looks(found["seen"])
     assert "gets no access" in found["seen"]["pages"]["device-done"]["text"]

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("pages")
 USER, PASSWORD = "ada", "correct horse battery"
 PAGES = (
     *("login", "wrong", "throttled", "consent", "many", "more", "signed-in", "signed-out"),
-    *("error", "astray", "unknown", "start", "demo"),
+    *("error", "astray", "unknown", "start", "demo", "upstreams", "upstream-failure"),
 )
 MANY = ("read", "write", "delete", *(f"shelf-{number}" for number in range(1, 38)))
 APPEARANCES = ("light", "dark", "phone", "phone-dark")
@@ -154,14 +154,20 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
     (folder / "logo.svg").write_text(LOGO)
     brand = {"ORIGIN": branded, "STORE": f"sqlite:///{folder}/branded.db"}
     brand |= {"LOGO": str(folder / "logo.svg")}
+    third = free_port()
+    elsewhere = f"http://127.0.0.1:{third}"
+    more = {"ORIGIN": elsewhere, "STORE": f"sqlite:///{folder}/elsewhere.db"}
+    more |= {"UPSTREAM": "http://127.0.0.1:9"}
     with (
         app() as loopback,
         app(certificate(folder)) as https,
         program(command, cwd=HERE.parent.parent, environ=environ) as running,
         program([*command[:-1], str(other)], cwd=HERE.parent.parent, environ=brand) as too,
+        program([*command[:-1], str(third)], cwd=HERE.parent.parent, environ=more) as three,
     ):
         running.wait_for_port(port)
         too.wait_for_port(other)
+        three.wait_for_port(third)
         callback = f"http://127.0.0.1:{loopback}/callback"
         link = f"{origin}/oauth/authorize?response_type=code&state=s%20t&scope=read+write"
         link += "&code_challenge_method=S256&code_challenge=" + "E" * 42 + "M"
@@ -180,6 +186,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
                     + f"&client_id=web&redirect_uri={HTTPS_APP}",
                     "astray": f"{link}&client_id=web&redirect_uri=https://elsewhere.example/",
                 },
+                "elsewhere": {
+                    "link": f"{link.replace(origin, elsewhere)}&client_id=notes"
+                    f"&redirect_uri={callback}",
+                    "button": "Continue with Wetlands Ornithological Society",
+                },
+                "wall": {"client_id": "wall", "scope": " ".join(MANY[:20])},
                 "demo": demo_page(folder),
                 "branded": branded,
                 "user": USER,
@@ -221,8 +233,11 @@ def test_the_pages_follow_the_reader_into_the_dark(seen: dict[str, Any]) -> None
 def test_every_page_says_what_it_is(seen: dict[str, Any]) -> None:
     titles = {name: seen["looks"][f"{name} light"]["title"] for name in PAGES}
     # The same page with another problem, or for another request.
-    for same, first in (("throttled", "wrong"), ("more", "consent"), ("astray", "error")):
-        assert titles.pop(same) == titles[first]
+    for same, first in (
+        *(("throttled", "wrong"), ("more", "consent"), ("astray", "error")),
+        ("upstreams", "login"),
+    ):
+        assert titles.pop(same).partition(" · ")[0] == titles[first].partition(" · ")[0]
     assert len(set(titles.values())) == len(titles)
     assert titles["wrong"].startswith("Error: ")
     assert titles["consent"].startswith("Field Notes asks for access")
@@ -271,11 +286,15 @@ def test_another_account_is_asked_for_the_same_app(seen: dict[str, Any]) -> None
 def test_the_consents_buttons_are_in_view_and_nothing_is_behind_them(
     seen: dict[str, Any],
 ) -> None:
-    """With 40 scopes and a name of 100 characters, on a laptop, a small phone, and enlarged."""
-    assert len(seen["bars"]) == 6
+    """On a laptop, a small phone, and enlarged, for a name of 100 characters.
+
+    It asks for 40 scopes as an app and for 20 as a device.
+    """
+    assert len(seen["bars"]) == 9
     for name, bar in seen["bars"].items():
         assert bar["inView"] == [True, True, True], name
-        assert "trust this app" in bar["caution"]
+        caution = "a device in front of you" if name.startswith("device") else "trust this app"
+        assert caution in bar["caution"]
         assert bar["room"] > 0.6, f"{name}: the bar leaves too little of the page"
         assert bar["focusable"] == (2 if name.startswith("many") else 1), name
         assert bar["covered"] == [], name
@@ -287,10 +306,22 @@ def test_what_is_new_and_powerful_is_told_from_what_was_allowed(
 ) -> None:
     new, powerful, who, known, *rest = (re.sub(r"\s+", " ", each) for each in seen["flows"]["more"])
     assert new.startswith("New: if you allow it")
-    assert powerful == "Delete recordings for good Powerfuldelete"
-    assert who == "Know who you areopenid"
+    assert powerful == "Delete recordings for good Powerful delete"
+    assert who == "Know who you are openid"
     assert known == "It can already:"
-    assert rest == ["See your recordings and their titlesread", "Add recordingswrite"]
+    assert rest == ["See your recordings and their titles read", "Add recordings write"]
+
+
+def test_DEV_01_the_consent_for_a_device_lists_the_powerful_first(seen: dict[str, Any]) -> None:
+    assert len(seen["flows"]["device"]) == 20
+    assert "Delete recordings for good" in seen["flows"]["device"][0]
+
+
+def test_a_failure_at_an_upstream_names_the_app_and_has_a_reference(seen: dict[str, Any]) -> None:
+    """By keyboard, the page was reached, and left for the login again."""
+    said = seen["flows"]["failure"]
+    assert "You need to sign in to continue to Field Notes." in said
+    assert re.search(r"Reference for support: [2-9B-Z]{4}-[2-9B-Z]{4}", said)
 
 
 def test_a_guesser_is_told_when_to_come_again(seen: dict[str, Any]) -> None:

@@ -23,7 +23,13 @@ import httpx2
 import pytest
 
 from bearerguard.protocol import pkce
-from bearerguard.server import AuthorizationServer, PeopleOptions, Registered, UpstreamLogin
+from bearerguard.server import (
+    AuthorizationServer,
+    PeopleOptions,
+    PersonalTokens,
+    Registered,
+    UpstreamLogin,
+)
 from tests.peers.conftest import HERE, OidcProvider, oidc_provider
 from tests.processes import free_port
 from tests.server.harness import claims, hidden_fields
@@ -150,6 +156,7 @@ def parties(
             store=f"sqlite:///{folder}/auth.db",
             secret="a secret of the server only for tests",
             scopes={"read": "Read recordings"},
+            personal_tokens=PersonalTokens(),
             people=PeopleOptions(
                 upstreams=[login],
                 password_login=password_login,
@@ -292,6 +299,12 @@ def test_in_chromium_the_form_of_each_page_leads_to_the_provider_after_the_sessi
             "button": "button.primary",
             "fields": passwords,
         },
+        {
+            "name": "tokens",
+            "path": "/oauth/account/tokens",
+            "button": "button.primary",
+            "fields": {"name": "CI"},
+        },
         {"name": "device", "path": code, "button": "button.primary"},
         {"name": "another account", "path": code, "button": "button.link", "ended": False},
     ]
@@ -310,6 +323,7 @@ def test_in_chromium_the_form_of_each_page_leads_to_the_provider_after_the_sessi
     assert led == {
         "account": "",
         "password": "",
+        "tokens": "",
         "device": "",
         "another account": "select_account",
     }

@@ -24,6 +24,7 @@ from bearerguard.server import (
     Registered,
     Registration,
     Resource,
+    Scope,
     User,
 )
 from bearerguard.server.endpoints import device_authorization
@@ -559,10 +560,47 @@ def test_DEV_01_an_empty_code_and_a_form_of_another_page_are_refused(harness: Ha
     consent = person.enter(screen.user_code)
     for wrong in ({"csrf": "x"}, {"request": "x"}, {"decision": "perhaps"}):
         refused = person.send(consent, **{"decision": "allow", **wrong})
-        assert refused.status == 400
+        assert (refused.status, "open for too long" in text(refused)) == (400, True)
+        assert harness.events[-1].details["reason"] == "unusable_form"
     assert harness.send("DELETE", PAGE).status == 405
     assert harness.send("POST", PAGE, b"{}", content_type="application/json").status == 400
     assert person.send(consent, decision="allow").status == 200
+
+
+def test_DEV_01_a_decision_whose_form_is_not_valid_leads_back_to_the_field(
+    harness: Harness,
+) -> None:
+    screen, person = Screen(harness), Person(harness)
+    consent = person.enter(screen.user_code)
+    person.cookie = ""
+    stale = person.send(consent, decision="allow")
+    assert (stale.status, "open for too long" in text(stale)) == (400, True)
+    assert "the app that you came from" not in text(stale)
+    consent = person.send(stale)  # the code is filled in
+    assert consent.status == 200
+    harness.clock.now += 3601
+    late = person.send(consent, decision="allow")
+    assert (late.status, hidden_fields(text(late))["user_code"]) == (400, "")
+    assert screen.poll().error == (400, "expired_token")
+
+
+def test_DEV_01_the_page_is_as_the_consent_for_an_app(make: Make) -> None:
+    """The powerful first, a long name in smaller letters, an icon for who is called 4711."""
+    scopes = {"read": "Read", "write": "Write", "delete": Scope("Delete", powerful=True)}
+    harness = make(scopes=scopes)
+    client = screen_client(harness, "x" * 100, scopes=[*scopes])
+    screen = Screen(harness, client, scope="read write delete")
+    person = Person(harness)
+    harness.user = User("4711", "4711")
+    for page in (person.open(), person.enter(screen.user_code)):
+        assert '<span class="avatar" aria-hidden="true"><svg' in text(page)
+    shown = text(page)
+    assert [shown.index(each) for each in ("Delete", "Read", "Write")] == sorted(
+        shown.index(each) for each in ("Delete", "Read", "Write")
+    )
+    assert shown.index("<form") < shown.index('<h1 class="long">'), "the bar reaches the heading"
+    assert text(person.send(page, decision="allow")).count("go back to your device") == 1
+    assert screen.poll().json["scope"] == "read write delete"
 
 
 def test_DEV_01_another_user_cannot_send_somebodys_form(harness: Harness) -> None:

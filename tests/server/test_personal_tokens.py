@@ -848,6 +848,14 @@ def test_a_form_with_a_mistake_is_shown_again_with_what_was_typed(
     assert text(f"tokens.problem.{problem}", max=365) in page.text
     if "name" not in changes:
         assert page.fields["name"] == "<b>x"
+    # The text is of the field that has the mistake, and of no other.
+    described = re.findall(
+        r'<(?:input id|div role)="(\w+)"[^>]* aria-describedby="problem"', page.html
+    )
+    fields = {"name": ["name"], "lifetime": ["days"], "scope": ["group"], "resource": []}
+    assert described == fields[problem]
+    body = page.html.partition("<body")[2]
+    assert body.count('aria-invalid="true"') == (problem in {"name", "lifetime"})
     assert "<b>" not in page.html
     assert harness.store.count("personal_tokens") == 0
 
@@ -869,14 +877,52 @@ def test_a_form_from_elsewhere_makes_and_ends_nothing(
     token = add(harness, sub).token
     page = visitor.get(PAGE)
     for changes in ({"csrf": ""}, {"csrf": "x"}):
-        assert visitor.post(PAGE, form(page, **changes)).status == 400
-        assert visitor.post(PAGE, {"end": token.id, **changes}).status == 400
+        for fields in (form(page, **changes), {"end": token.id, **changes}):
+            refused = visitor.post(PAGE, fields)
+            assert refused.status == 400
+            assert text("account.problem") in refused.text
+            assert text("login.stale") in refused.text
+            assert harness.events[-1].details["reason"] == "unusable_form"
+    assert refused.fields["name"] == "", "what another site sent is not shown"
     stranger = Visitor(harness.server.handle)
-    assert stranger.post(PAGE, form(page)).status == 403
+    assert path(stranger.post(PAGE, form(page))) == "/oauth/login"
     foreign = visitor.post(PAGE, form(page), Sec_Fetch_Site="cross-site")
     assert foreign.status == 400
     assert [each.id for each in harness.server.personal_tokens.list(sub)] == [token.id]
     assert visitor.send("PUT", PAGE).status == 405
+
+
+def test_a_form_that_has_expired_is_shown_again(make: Make) -> None:
+    harness = made(make)
+    harness = made(make)
+    visitor = Visitor(harness.server.handle)
+    harness.user = User("ada", "Ada", harness.clock())
+    page = visitor.get(PAGE)
+    harness.clock.now += 7201
+    harness.user = User("ada", "Ada", harness.clock())
+    expired = visitor.post(PAGE, form(page))
+    assert (expired.status, harness.store.count("personal_tokens")) == (400, 0)
+    assert text("login.stale") in expired.text
+    assert visitor.post(PAGE, form(expired)).status == 200
+
+
+def test_a_user_who_is_signed_in_no_more_comes_back_to_the_page(
+    signed_in: tuple[Harness, Visitor],
+) -> None:
+    harness, visitor = signed_in
+    page = visitor.get(PAGE)
+    harness.clock.now += 13 * 3600
+    login = visitor.follow(visitor.post(PAGE, form(page)))
+    back = visitor.submit(login, username="grace", password=PASSWORD)
+    assert path(back) == PAGE
+    assert harness.store.count("personal_tokens") == 0
+
+
+def test_an_apps_own_login_may_be_elsewhere_and_the_policy_lets_the_form_lead_there(
+    harness: Harness,
+) -> None:
+    harness.user = User("ada", "Ada", harness.clock())
+    assert "form-action" not in Visitor(harness.server.handle).get(PAGE).policy
 
 
 def test_a_user_ends_no_token_of_another(signed_in: tuple[Harness, Visitor]) -> None:

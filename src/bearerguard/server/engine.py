@@ -473,9 +473,9 @@ class Engine:
         """Return the response to a request to one of `paths` whose body exceeds the limit."""
         return self._router.too_large(path, method)
 
-    def busy(self) -> Response:
-        """Return the response to a login for which there is no thread."""
-        return self._router.busy(self.settings.base_path + LOGIN, "POST", self.people.busy)
+    def busy(self, request: Request) -> Response:
+        """Return the response to a request to one of `paths` for which there is no thread."""
+        return self._router.busy(request)
 
     def alone(self, root: str, path: str, method: str, accept: str) -> Response:
         """Return the response to a request to none of `paths`, if no API is behind the server.

@@ -179,6 +179,12 @@ def test_a_text_of_the_consent_page_may_name_the_app_as_ours_does_not() -> None:
     assert texts("consent.scopes", client="Field Notes") == "Field Notes will be able to:"
 
 
+def test_a_sentence_stands_once_in_the_catalogue() -> None:
+    """Else an operator would have to find and replace it twice."""
+    sentences = [text for text in TEXTS.values() if text.endswith(".")]
+    assert len(set(sentences)) == len(sentences)
+
+
 def test_our_own_texts_would_pass_as_replacements() -> None:
     Texts(TEXTS)
 

@@ -38,6 +38,7 @@ def refused(world: World, page: Page, status: int, reason: str) -> None:
     assert page.header("Cache-Control") == "no-store"
     assert "Start again" in page.text
     assert world.reasons()[-1] == reason, world.harness.events[-1]
+    assert world.harness.named("upstream_login_failed")[-1].details["reference"] in page.text
     assert world.server.users.all() == []
     assert world.harness.store.count("sessions") == 0
     cookies = [value for name, value in page.response.headers if name == "Set-Cookie"]
@@ -459,6 +460,42 @@ def test_under_asgi_an_upstream_that_hangs_stops_no_login_at_another(world: Worl
     assert statuses == [303, 200, 303, 303, 303, 303]
 
 
+# The page
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("upstream_login_failed", "upstream_error"),
+        ("upstream_login_refused", "not_admitted"),
+        ("login_throttled", None),
+    ],
+)
+def test_a_page_of_a_failure_names_the_app_and_has_the_reference_of_its_event(
+    make: Make, code: str, reason: str | None
+) -> None:
+    world = World(make, per_address=RateLimit(attempts=1, interval=60))
+    visitor, link = world.visitor(), world.harness.link()
+    if code == "upstream_login_failed":
+        world.idp.parameters = {"error": "access_denied", "code": None}
+    elif code == "upstream_login_refused":
+        world.idp.user |= {"email": "ada@elsewhere.example"}
+    else:
+        spent = world.idp.authorize(world.chosen(visitor))
+        assert visitor.get(altered(spent, code="made up")).status == 400
+    page = world.sign_in(visitor, at=link)
+    [event] = [each for each in world.harness.named(code) if each.details.get("reason") == reason]
+    assert f"Reference for support: {event.details['reference']}" in page.text
+    assert "You need to sign in to continue to App." in page.text
+
+
+def test_a_page_of_a_failure_that_no_app_waits_for_names_none(world: World) -> None:
+    world.idp.parameters = {"error": "access_denied", "code": None}
+    page = world.sign_in(world.visitor())
+    refused(world, page, 403, "upstream_error")
+    assert "to continue" not in page.text
+
+
 # Throttling
 
 
@@ -474,7 +511,13 @@ def test_who_sends_made_up_codes_is_throttled_before_the_upstream_is_asked(make:
     assert "Start again" in page.text
     assert len(world.idp.forms) == 3
     [event] = world.harness.named("login_throttled")
-    assert event.details == {"address": "192.0.2.7", "upstream": "example"}
+    reference = event.details["reference"]
+    assert event.details == {
+        "address": "192.0.2.7",
+        "upstream": "example",
+        "reference": reference,
+    }
+    assert str(reference) in page.text
     assert len(world.reasons()) == 3
     # Others go on.
     assert world.sign_in(world.visitor(peer="192.0.2.8")).status == 303

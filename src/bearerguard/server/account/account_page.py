@@ -176,7 +176,7 @@ class AccountPage:
         return self._parts.pages.page(
             "account",
             status=status,
-            leads_to=self._parts.leads_on,
+            leads_on=self._parts.leads_on,
             headers=proof.headers,
             action=self._here,
             csrf=proof.value,

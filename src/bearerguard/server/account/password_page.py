@@ -124,7 +124,7 @@ class PasswordPage:
         return pages.page(
             "account_password",
             status=status,
-            leads_to=self._parts.leads_on,
+            leads_on=self._parts.leads_on,
             headers=(*proof.headers, *waiting),
             action=f"{self._account}/password",
             account=self._account,

@@ -91,7 +91,7 @@ class DeviceEndpoint:
         """Return the consent for the code that was entered, or the field with what is wrong."""
         typed = fields.get("user_code", "")
         if not self._pages.holds(request, fields, signed_in):
-            return self._pages.form(request, signed_in, _readable(typed), problem="device.stale")
+            return self._pages.form(request, signed_in, _readable(typed), problem="login.stale")
         if not typed.strip():
             return self._pages.form(request, signed_in, problem="device.missing")
         attempt = self._pages.charge(signed_in, request.peer)
@@ -102,7 +102,7 @@ class DeviceEndpoint:
                 address=request.peer or None,
             )
             return self._pages.form(
-                request, signed_in, typed, problem="device.throttled", wait=attempt.wait
+                request, signed_in, typed, problem="login.throttled", wait=attempt.wait
             )
         found = self._codes.find(typed)
         client = None if found is None else self._registry.resolve(found.client_id)
@@ -135,7 +135,8 @@ class DeviceEndpoint:
         if answer is None:
             unusable = invalid_request("The form is invalid or has expired", "unusable_form")
             unusable.note(user_id=signed_in.user_id)
-            return self._people.errors.show(unusable, DEVICE, "form")
+            self._report(unusable)
+            return self._pages.again(request, fields, signed_in)
         try:
             is_in_time = (self._allow if answer.allowed else self._deny)(answer, signed_in)
         except SessionEnded:  # since this request has found it

@@ -75,7 +75,7 @@ class PersonalTokensPage:
         signed_in = self._people.signed_in(request)
         if request.method == "POST":
             if signed_in is None:
-                return self._people.signed_out(PAGE)
+                return self._people.sign_in_for(PAGE)
             return self._posted(request, signed_in)
         again = urlsplit(request.url).query == _AGAIN
         if signed_in is None or again:
@@ -89,7 +89,9 @@ class PersonalTokensPage:
             return self._people.errors.show(error, PAGE, "request")
         if not self._people.parts.csrf.holds(request, fields, signed_in.user_id):
             unusable = invalid_request("The form is invalid or has expired", "unusable_form")
-            return self._people.errors.show(unusable, PAGE, "form")
+            unusable.note(user_id=signed_in.user_id)
+            unusable.report(self._people.parts.audit, self._path)
+            return self._page(request, signed_in, problem="stale", status=400)
         if "end" in fields:
             self._registry.end(fields["end"], user_id=signed_in.user_id)
             return see_other(self._path)
@@ -120,7 +122,7 @@ class PersonalTokensPage:
             )
         except PersonalTokenError as error:
             if error.reason not in _OF_FORMS:  # about the user, and nothing in the form
-                return self._people.signed_out(PAGE)
+                return self._people.sign_in_for(PAGE)
             return self._page(request, signed_in, fields, problem=error.reason, status=400)
         return self._page(request, signed_in, made=made)
 
@@ -141,12 +143,14 @@ class PersonalTokensPage:
         max_days = int(self._options.max_lifetime // DAY)
         given = {"max": max_days, "count": self._options.per_user, "wait": texts.wait(wait)}
         resources = [each.identifier for each in self._settings.resources]
+        said = "login.stale" if problem == "stale" else f"tokens.problem.{problem}"
         proof = people.parts.csrf.proof(request, signed_in.user_id)
         waiting = ((names.RETRY_AFTER, str(wait)),) if wait else ()
         first = (fields or {}).get("for", resources[0])
         return people.parts.pages.page(
             "personal_tokens",
             status=status,
+            leads_on=people.parts.leads_on,
             headers=(*proof.headers, *waiting),
             action=self._path,
             csrf=proof.value,
@@ -160,7 +164,8 @@ class PersonalTokensPage:
             resources=[{"name": each, "checked": each == first} for each in resources]
             if len(resources) > 1
             else [],
-            problem=texts(f"tokens.problem.{problem}", **given) if problem else "",
+            problem=texts(said, **given) if problem else "",
+            reason=problem,
             is_old=not self._registry.is_recent(signed_in.auth_time),
             is_unknown=signed_in.auth_time is None,
             made="" if made is None else made.value,

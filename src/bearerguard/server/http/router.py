@@ -44,6 +44,10 @@ class HasErrorPages(Protocol):
         """Return the page for a request that is too long."""
         ...
 
+    def busy(self, reference: str, /) -> Response:
+        """Return the page for a request that found no thread."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -72,6 +76,12 @@ class Endpoint:
         if self.errors is None:
             return responses.too_large()
         return self.errors.too_large(reference or "")
+
+    def busy(self, reference: str | None) -> Response:
+        """Return the response to a request that found no thread; an event has its `reference`."""
+        if self.errors is None:
+            return responses.unavailable()
+        return self.errors.busy(reference or "")
 
     def reference(self) -> str | None:
         """Return a new reference for an event, where a page can show it."""
@@ -144,7 +154,7 @@ class Router:
 
     def too_large(self, path: str, method: str) -> Response:
         """Return the response to a request to `path` whose body exceeds the limit."""
-        endpoint = self._endpoints.get(path) or self._below[path.rpartition("/")[0]]
+        endpoint = self._served(path)
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
         refusal.note(reference=(reference := endpoint.reference()))
 
@@ -155,9 +165,23 @@ class Router:
         with causing("request"):
             return self._observers.observed(endpoint.name, method, respond)
 
-    def busy(self, path: str, method: str, respond: Callable[[], Response]) -> Response:
-        """Return the response to a request to `path` for which there is no thread."""
-        return self._observers.observed(self._endpoints[path].name, method, respond)
+    def busy(self, request: Request) -> Response:
+        """Return the response to a request for which there is no thread."""
+        path = _path(request)
+        endpoint = self._served(path)
+        refusal = OAuthError(names.TEMPORARILY_UNAVAILABLE, "Too many wait", reason="no_thread")
+        refusal.note(reference=(reference := endpoint.reference()))
+
+        def respond() -> Response:
+            refusal.report(self._audit, path)
+            return endpoint.busy(reference)
+
+        with causing("request"):
+            return self._observers.observed(endpoint.name, request.method, respond)
+
+    def _served(self, path: str) -> Endpoint:
+        """Return the endpoint of a path that has one."""
+        return self._endpoints.get(path) or self._below[path.rpartition("/")[0]]
 
     def _cross_origin(self, endpoint: Endpoint, path: str, request: Request) -> Response:
         if endpoint.readers is Readers.NOBODY:

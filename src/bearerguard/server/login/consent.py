@@ -159,10 +159,10 @@ class Consent:
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=user.user_id)
         kind, shown = destination(asked.redirect_uri)
         # What matters most comes first: it is seen without scrolling.
-        scopes = [self._named(each) for each in sorted(asked.scopes, key=_weight)]
+        scopes = [self._named(each) for each in sorted(asked.scopes, key=weight)]
         return self._pages.page(
             "consent",
-            leads_to=asked.redirect_uri,
+            leads_on=True,
             headers=proof.headers,
             action=self._base + CONSENT,
             switch_action=switch_action,
@@ -273,7 +273,8 @@ def start_again(base: str, query: str, pages: Pages) -> Link:
     return Link(url, pages.texts("error.back.again"))
 
 
-def _weight(scope: ScopeLine) -> tuple[bool, bool]:
+def weight(scope: ScopeLine) -> tuple[bool, bool]:
+    """Return the key by which pages sort scopes: what is new and powerful comes first."""
     return scope.is_known, not scope.powerful
 
 

@@ -16,7 +16,7 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.login.consent import ScopeLine
+from bearerguard.server.login.consent import ScopeLine, weight
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.throttle import Attempt, Throttle
@@ -171,7 +171,7 @@ class DevicePages:
         return self._pages.page(
             "device",
             status=429 if wait else 400 if problem else 200,
-            leads_to=self._leads_on,
+            leads_on=self._leads_on,
             headers=(*proof.headers, *waiting),
             action=self._base + DEVICE,
             switch_action=self._switch_action,
@@ -194,7 +194,7 @@ class DevicePages:
         }
         return self._pages.page(
             "device_consent",
-            leads_to=self._leads_on,
+            leads_on=self._leads_on,
             headers=proof.headers,
             action=self._base + DEVICE,
             switch_action=self._switch_action,
@@ -203,7 +203,7 @@ class DevicePages:
             name=user.name,
             user_code=asked.user_code,
             client_name=asked.client_name,
-            scopes=asked.scopes,
+            scopes=sorted(asked.scopes, key=weight),  # seen without scrolling
             resources=asked.resources,
             published_at=asked.published_at,
             is_unknown=asked.is_unknown,
@@ -220,6 +220,12 @@ class DevicePages:
         return DeviceAnswer(
             allowed, content["digest"], content["client_id"], content["client"], content["scope"]
         )
+
+    def again(self, request: Request, fields: Mapping[str, str], user: SignedIn) -> Response:
+        """Return the page with the field once more, after a decision whose form is not valid."""
+        content = self._opened(_PURPOSE, fields, user)
+        user_code = "" if content is None else content["user_code"]
+        return self.form(request, user, user_code, problem="login.stale")
 
     def posted(self, request: Request, user: SignedIn) -> str | None:
         """Return the query of the page that a form for a device came from; None for other forms."""

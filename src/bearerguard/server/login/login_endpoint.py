@@ -127,7 +127,7 @@ class LoginEndpoint:
         return self._pages.page(
             "login",
             status=status,
-            leads_to=pending.redirect_uri or any(each.begin for each in offers),
+            leads_on=bool(pending.redirect_uri) or any(each.begin for each in offers),
             headers=(*proof.headers, *retry),
             action=self._base + LOGIN,
             csrf=proof.value,

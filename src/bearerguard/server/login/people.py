@@ -591,9 +591,10 @@ class People:
         retry = (("Retry-After", responses.RETRY_SECONDS),)
         return self._pages.error(503, "unavailable", headers=retry, reference=reference)
 
-    def busy(self) -> Response:
+    def busy(self, reference: str) -> Response:
         """Return the page for too many logins at once."""
-        return self._pages.error(503, "busy", headers=(("Retry-After", str(BUSY_SECONDS)),))
+        retry = (("Retry-After", str(BUSY_SECONDS)),)
+        return self._pages.error(503, "busy", headers=retry, reference=reference)
 
     def too_large(self, reference: str) -> Response:
         """Return the page for a form that is too long."""

@@ -22,7 +22,7 @@ from bearerguard.errors import ConfigurationError, IssuerUnavailable, TokenError
 from bearerguard.protocol import names
 from bearerguard.protocol.events.logout_token import Logout
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server.audit import Audit
+from bearerguard.server.audit import Audit, new_reference
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import Parameters, from_form, parse
@@ -82,6 +82,8 @@ _OUTCOMES: Mapping[str, Outcome] = {
     names.TEMPORARILY_UNAVAILABLE: "unavailable",
     names.SERVER_ERROR: "unavailable",
 }
+# The texts of outcomes that a login here has, too.
+_TEXTS: Mapping[Outcome, str] = {"busy": "login.busy", "throttled": "login.throttled"}
 
 
 class EndLogins(Protocol):
@@ -389,13 +391,13 @@ class UpstreamEndpoint:
                 code = _code(parameters)
             except UpstreamError:
                 # No login was tried. It is counted because what is used up leaves a row.
-                self._charged(request, provider, "error elsewhere")
+                self._charged(request, "error elsewhere")
                 self._use_up(name)
                 raise
             # Before it is used up: a login that finds no place, or comes too often, can be tried
             # again by reloading the page.
             with self._place(provider.key):
-                attempt = self._charged(request, provider, "login elsewhere")
+                attempt = self._charged(request, "login elsewhere")
                 self._use_up(name)
                 found = provider.authenticate(code, parameters.get("iss"), asked)
             response = self._admitted(request, provider, pending, found)
@@ -407,13 +409,11 @@ class UpstreamEndpoint:
             self._throttle.take_back(attempt)
         return response
 
-    def _charged(self, request: Request, provider: Provider, purpose: str) -> Attempt:
+    def _charged(self, request: Request, purpose: str) -> Attempt:
         """Charge a login to the limit of its address; raises `UpstreamError` at the limit."""
         attempt = self._throttle.charge_address(purpose, request.peer)
         if attempt.wait:
-            address = request.peer or None
-            self._audit.emit("login_throttled", address=address, upstream=provider.key)
-            raise _Throttled(attempt.wait)
+            raise _Throttled(attempt.wait, request.peer)
         return attempt
 
     def _begun(
@@ -529,20 +529,30 @@ class UpstreamEndpoint:
     def _failed(
         self, provider: Provider, pending: PendingRequest, error: UpstreamError
     ) -> Response:
-        """Report why a login failed, and return its page."""
-        if isinstance(error, _Refused):
+        """Report why a login failed, and return its page: both have the same reference."""
+        reference = new_reference()
+        if isinstance(error, _Throttled):
+            self._audit.emit(
+                "login_throttled",
+                address=error.address or None,
+                upstream=provider.key,
+                reference=reference,
+            )
+        elif isinstance(error, _Refused):
             self._audit.emit(
                 "upstream_login_refused",
                 upstream=provider.key,
                 user_id=error.user_id,
                 reason=error.reason,
+                reference=reference,
             )
-        elif not isinstance(error, _Throttled):
+        else:
             self._audit.emit(
                 "upstream_login_failed",
                 upstream=provider.key,
                 reason=error.reason,
                 cause=error.cause or None,
+                reference=reference,
             )
         status = STATUS[error.outcome]
         wait = error.wait if isinstance(error, _Throttled) else RETRY_SECONDS
@@ -552,10 +562,12 @@ class UpstreamEndpoint:
             status=status,
             headers=waiting,
             text=self._pages.texts(
-                f"upstream.{error.outcome}",
+                _TEXTS.get(error.outcome, f"upstream.{error.outcome}"),
                 upstream=provider.name,
                 wait=self._pages.texts.wait(wait),
             ),
+            client_name=pending.client_name,
+            reference=reference,
             again=self._base + LOGIN if pending.is_empty else self._logins.location(pending),
         )
 
@@ -569,11 +581,12 @@ class _Refused(UpstreamError):
 
 
 class _Throttled(UpstreamError):
-    """The limit of login attempts from this address is used up; it is reported before."""
+    """The limit of login attempts from an address, "" if unknown, is used up."""
 
-    def __init__(self, wait: int) -> None:
+    def __init__(self, wait: int, address: str) -> None:
         super().__init__("throttled", "login_throttled")
         self.wait = wait
+        self.address = address
 
 
 def _parameters(request: Request) -> Parameters:

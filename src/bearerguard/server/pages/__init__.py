@@ -52,7 +52,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "passwords": True,
         "upstreams": [{"name": "x", "action": "/"}],
     },
-    "upstream": {"text": "x", "again": "/"},
+    "upstream": {"text": "x", "again": "/", "client_name": "App", "reference": "x"},
     "signed_in": {**_FORM, "name": "x", "account": "/"},
     "signed_out": {"login": "/"},
     "consent": {
@@ -157,6 +157,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "scopes": [{"line": _SCOPE, "checked": True}],
         "resources": [{"name": "x", "checked": True}],
         "problem": "x",
+        "reason": "name",
         "is_old": True,
         "is_unknown": True,
         "made": "x",
@@ -269,7 +270,7 @@ class Pages:
         /,
         *,
         status: int = 200,
-        leads_to: str | bool = "",
+        leads_on: bool = False,
         headers: tuple[tuple[str, str], ...] = (),
         **values: object,
     ) -> Response:
@@ -278,8 +279,8 @@ class Pages:
         Args:
             name: the template's name, without `.html`.
             status: the status code.
-            leads_to: whether a form leads to another site in the end, such as the client's
-                redirect URI, or a login elsewhere.
+            leads_on: whether a form leads to another site in the end, such as the client's
+                redirect URI, or the login at an upstream.
             headers: additional header fields.
             values: the template's variables.
         """
@@ -288,7 +289,7 @@ class Pages:
             self._style,
             script=self._script if f"<script>{self._script}</script>" in body else "",
             images=bool(self._logo),
-            leads_on=bool(leads_to),
+            leads_on=leads_on,
             in_popups=name in _IN_POPUPS,
         )
         return Response(status, (*fields, *headers), body.encode())

@@ -22,8 +22,9 @@ _SVG = re.compile(rb"\s*(?:<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)*<svg[\s>]
 _HEX = re.compile(r"#[0-9a-fA-F]{6}\Z")
 # Of text (WCAG 2.2, 1.4.3, level AA).
 _ENOUGH = 4.5
-_EASY = 6.5  # of what is chosen here
+_CHOSEN_CONTRAST = 6.5  # of colors that we choose
 _STEPS = 50
+_LINEAR = 0.04045  # up to here, sRGB is linear (WCAG 2.2, relative luminance)
 
 _Rgb: TypeAlias = tuple[int, int, int]
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
@@ -93,7 +94,7 @@ class Colors:
         accent = self.accent_dark
         if accent is None and self.accent is not None:
             beside = [_DARK["card"], self.background_dark or _DARK["ground"]]
-            accent = _nearest(self.accent, beside, _WHITE, _EASY)
+            accent = _nearest(self.accent, beside, _WHITE, _CHOSEN_CONTRAST)
         return _values(accent, self.background_dark, _DARK, _WHITE)
 
 
@@ -195,7 +196,7 @@ def _mixed(color: str, other: _Rgb, share: float) -> str:
 def _luminance(color: _Rgb) -> float:
     """Return the relative luminance of a color, from 0 to 1 (WCAG 2.2, relative luminance)."""
     linear = [
-        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4  # noqa: PLR2004 - as defined there
+        each / 12.92 if each <= _LINEAR else ((each + 0.055) / 1.055) ** 2.4
         for each in (part / 255 for part in color)
     ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

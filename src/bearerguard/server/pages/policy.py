@@ -34,7 +34,7 @@ def page_headers(
         style: the exact content of the page's style element, for its hash.
         script: the exact content of the page's script element, or "" for a page without one.
         images: whether the page has images, all of them in data URIs.
-        leads_on: whether the page's form ends in a redirect to a client or to a login elsewhere.
+        leads_on: whether a form leads to another site in the end; see `Pages.page`.
         in_popups: whether an app may open the page in a popup that must keep its opener.
     """
     policy = "; ".join(

@@ -36,8 +36,7 @@ TEXTS: Mapping[str, str] = {
     "wait.second": "1 second",
     "login.or": "or",
     "login.upstream": "Continue with {name}",
-    "upstream.heading": "You are not signed in",
-    "upstream.again": "Start again",
+    "upstream.app": "You need to sign in to continue to {client}.",
     "upstream.unavailable": "{upstream} cannot be reached at the moment. Try again in a few"
     " seconds.",
     "upstream.invalid": "{upstream} sent a response that this site does not accept. Start again; if"
@@ -47,8 +46,6 @@ TEXTS: Mapping[str, str] = {
     "upstream.refused": "Your account at {upstream} may not sign in here. Ask whoever runs this"
     " site, or use another account.",
     "upstream.cancelled": "You did not sign in at {upstream}.",
-    "upstream.busy": "Many people are signing in right now. Try again in a few seconds.",
-    "upstream.throttled": "There were too many attempts. Try again in {wait}.",
     "upstream.unmet": "{upstream} could not sign you in as the app demands.",
     "wait.seconds": "{count} seconds",
     "wait.minute": "1 minute",
@@ -59,7 +56,6 @@ TEXTS: Mapping[str, str] = {
     "signed_in.account": "Your account",
     "sign_out.submit": "Sign out",
     "signed_out.heading": "You are signed out",
-    "signed_out.text": "You can close this page.",
     "signed_out.again": "Sign in again",
     "consent.heading": "{client} asks for access to your account",
     "consent.who": "Signed in as {name}",
@@ -174,17 +170,13 @@ TEXTS: Mapping[str, str] = {
     "device.lead": "Enter the code that your device shows",
     "device.code": "Code",
     "device.submit": "Continue",
-    "device.problem": "This code cannot be used",
-    "device.wrong": "It is wrong, has expired, or was used already. Compare it with what your"
+    "device.wrong": "The code is wrong, has expired, or was used already. Compare it with what your"
     " device shows, or start again there.",
     "device.missing": "Enter the code that your device shows.",
-    "device.stale": "This page was open for too long, or your browser keeps no cookies for this"
-    " site. Please try again.",
-    "device.throttled": "There were too many attempts. Try again in {wait}.",
     "device.compare": "Your device must show the code",
-    "device.caution": "Allow this only if you see this code on a device in front of you. If"
-    " somebody else has sent you the code or a link, deny it: they would get access to your"
-    " account.",
+    "device.caution": "Allow this only if a device in front of you shows {code}.",
+    "device.sent": "If somebody else has sent you the code or a link, deny it: they would get"
+    " access to your account.",
     "device.allowed.heading": "Your device is connected",
     "device.allowed.text": "{client} has access now. You can close this page and go back to your"
     " device.",
