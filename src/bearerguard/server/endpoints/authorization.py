@@ -170,7 +170,8 @@ class AuthorizationEndpoint:
             if signed_in is not None or is_silent(target.parameters):
                 return self._refuse(target, error)
             # Before the login, nothing is sent to the client, errors included.
-            prompt, step = self._prompt_or_none(request, target), Step.IDENTIFY
+            prompt = self._prompt_or_none(request, target)
+            return self._ask_to_sign_in(request, target, prompt, None)
         if signed_in is None or step in LOGIN_STEPS:
             return self._ask_to_sign_in(request, target, prompt, signed_in)
         if step is Step.CONSENT:

@@ -168,8 +168,20 @@ class Proof:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Proof:
         """Return what `stored` was made of."""
-        method = Method(**{**stored["method"], "amr": tuple(stored["method"]["amr"])})
-        return cls(**{**stored, "method": method, "evidence": tuple(stored["evidence"])})
+        how = stored["method"]
+        return cls(
+            stored["user_id"],
+            stored["by"],
+            Method(
+                how["acr"],
+                tuple(how["amr"]),
+                how["upstream"],
+                how["upstream_sid"],
+                how["auth_time"],
+            ),
+            tuple(stored["evidence"]),
+            stored["upstream"],
+        )
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -243,27 +255,33 @@ class LoginMethod(Protocol):
     @property
     def name(self) -> str:
         """Its name among the methods, which its proofs have as `by`."""
+        ...
 
     @property
     def paths(self) -> Collection[str]:
         """The paths that it handles, relative to the issuer's path."""
+        ...
 
     @property
     def offers(self) -> Sequence[Offer]:
         """What the login page offers for it."""
+        ...
 
     @property
     def acr_values(self) -> Collection[str]:
         """The authentication contexts that its logins can have."""
+        ...
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
+        ...
 
     def check(self, connection: Connection, proof: Proof) -> None:
         """Raise `ProofLapsed` if a proof counts no more, in the transaction that begins a session.
 
         Time may have passed since, and the password have changed.
         """
+        ...
 
 
 class FurtherProof(Protocol):
@@ -275,23 +293,29 @@ class FurtherProof(Protocol):
     @property
     def name(self) -> str:
         """Its name among the further proofs."""
+        ...
 
     @property
     def paths(self) -> Collection[str]:
         """The paths that it handles, relative to the issuer's path."""
+        ...
 
     @property
     def acr_values(self) -> Collection[str]:
         """The authentication contexts of logins with it."""
+        ...
 
     def is_owed(self, proof: Proof, demands: Demands) -> bool:
         """Whether a login owes it: because of its user, or of what the request demands."""
+        ...
 
     def ask(self, request: Request, login: UnfinishedLogin) -> Response:
         """Return the page that asks for it; the form contains the login's ticket."""
+        ...
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`; may raise `ProofLapsed`."""
+        ...
 
 
 class Logins:
