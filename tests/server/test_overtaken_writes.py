@@ -232,8 +232,7 @@ def test_no_personal_token_is_made(
     form = {"csrf": page.fields["csrf"], "name": "CI", "days": "7", "scope read": "yes"}
     with overtaken(world.harness, monkeypatch, lambda: ENDINGS[ending](world, visitor)):
         refused = visitor.post(TOKENS, form)
-    assert refused.status == 403
-    assert f'href="{LOGIN}"' in refused.html
+    assert path(refused) == LOGIN
     assert world.harness.store.count("personal_tokens") == 0
 
 

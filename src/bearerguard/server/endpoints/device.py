@@ -91,8 +91,12 @@ class DeviceEndpoint:
         """Return the consent for the code that was entered, or the field with what is wrong."""
         typed = fields.get("user_code", "")
         if not self._pages.holds(request, fields, signed_in):
+            self._report(_unusable_form(signed_in))
             return self._pages.form(request, signed_in, _readable(typed), problem="login.stale")
         if not typed.strip():
+            missing = invalid_request("The user code is missing", "missing_user_code")
+            missing.note(user_id=signed_in.user_id)
+            self._report(missing)
             return self._pages.form(request, signed_in, problem="device.missing")
         attempt = self._pages.charge(signed_in, request.peer)
         if attempt.wait:
@@ -133,9 +137,7 @@ class DeviceEndpoint:
     def _decide(self, request: Request, fields: Mapping[str, str], signed_in: SignedIn) -> Response:
         answer = self._pages.answer(request, fields, signed_in)
         if answer is None:
-            unusable = invalid_request("The form is invalid or has expired", "unusable_form")
-            unusable.note(user_id=signed_in.user_id)
-            self._report(unusable)
+            self._report(_unusable_form(signed_in))
             return self._pages.again(request, fields, signed_in)
         try:
             is_in_time = (self._allow if answer.allowed else self._deny)(answer, signed_in)
@@ -176,6 +178,12 @@ class DeviceEndpoint:
 
     def _report(self, error: OAuthError) -> None:
         error.report(self._audit, self._settings.base_path + DEVICE)
+
+
+def _unusable_form(signed_in: SignedIn) -> OAuthError:
+    unusable = invalid_request("The form is invalid or has expired", "unusable_form")
+    unusable.note(user_id=signed_in.user_id)
+    return unusable
 
 
 def _linked(request: Request) -> str:

@@ -185,7 +185,7 @@ class PasswordLogin:
     """
 
     name = "password"
-    paths = frozenset({LOGIN})
+    paths: frozenset[str] = frozenset({LOGIN})
 
     def __init__(
         self,
