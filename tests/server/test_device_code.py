@@ -557,8 +557,8 @@ def test_DEV_01_an_empty_code_and_a_form_of_another_page_are_refused(harness: Ha
     assert "Enter the code" in text(person.enter(" "))
     stale = person.send(person.open(), user_code=screen.user_code, csrf="x")
     assert (stale.status, "open for too long" in text(stale)) == (400, True)
-    refused = [each for each in harness.events if each.code == "request_refused"]
-    assert [each.details["reason"] for each in refused] == ["missing_user_code", "unusable_form"]
+    reported = [each for each in harness.events if each.code == "request_refused"]
+    assert [each.details["reason"] for each in reported] == ["missing_user_code", "unusable_form"]
     consent = person.enter(screen.user_code)
     for wrong in ({"csrf": "x"}, {"request": "x"}, {"decision": "perhaps"}):
         refused = person.send(consent, **{"decision": "allow", **wrong})
