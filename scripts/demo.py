@@ -19,11 +19,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from html import escape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from demo_check import check
+from demo_page import page
 from demo_steps import PASSWORD, USER, Setup, Step, steps
 
 from bearerguard.runtime.messages import Request, Response
@@ -92,14 +92,8 @@ def app_page(request: Request) -> Response:
     fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
     line = f"CODE={fields['code']}" if "code" in fields else fields.get("error", "no code")
     print(f"  (the browser was redirected)  {line}", flush=True)
-    page = (
-        "<!doctype html><html lang=en><title>Pocket Recorder</title>"
-        "<body style='font: 1.1rem/1.6 system-ui; margin: 15vh auto; max-width: 34rem'>"
-        "<h1>Back in the app</h1><p>Paste this into the terminal within a minute, and the next"
-        f" line after it:</p><pre><strong>{escape(line)}</strong></pre>"
-    )
     headers = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
-    return Response(200, headers, page.encode())
+    return Response(200, headers, page(line, worked="code" in fields).encode())
 
 
 def show(plan: list[Step], url: str) -> None:

@@ -1,7 +1,7 @@
 """The gate for secrets: no database and no log of a whole run of the tests holds one in clear.
 
 What the server issues is known by its shape, so nothing has to remember what was issued: access
-tokens, refresh tokens, codes, client secrets, and private keys.
+tokens, refresh tokens, codes, those of devices, client secrets, and private keys.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ISSUED = re.compile(
-    rb"bg[acrs]_[\w-]{43}"
+    rb"bg[acdrs]_[\w-]{43}"
     rb"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}"
     rb"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )

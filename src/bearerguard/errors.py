@@ -449,3 +449,17 @@ class SigningKeyError(AdministrationError):
 
 class NothingRevoked(AdministrationError):
     """The thing to revoke does not exist, or has already expired or been revoked."""
+
+
+class PersonalTokenError(AdministrationError):
+    """A personal access token cannot be made; the message says why.
+
+    Attributes:
+        reason: `name`, `scope`, `resource` or `lifetime` for what is not valid, `too_many`,
+            `disabled` for the account, `ended` for a user who may no longer act, `repeated` for a
+            form, or `user` for what is no user's id.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from bearerguard import ConfigurationError, Request
 from bearerguard.cli import app
 from bearerguard.cli.server.server_options import described
-from bearerguard.server import AuthorizationServer, SigningKeys
+from bearerguard.server import AuthorizationServer, Parameters, SigningKeys
 
 PASSWORD = "correct horse battery"
 Run = Callable[..., Result]
@@ -85,6 +85,13 @@ def test_a_password_is_never_an_argument_and_never_printed(run: Run) -> None:
         (["revoke"], "", 2, "choose one of"),
         (["revoke", "--user", "eve"], "", 1, "There is no user 'eve'"),
         (["revoke", "--token"], "", 2, "a token is expected"),
+        (["grants", "list", "--user", "eve"], "", 1, "There is no user 'eve'"),
+        (["grants", "list", "--user", "a", "--user-id", "b"], "", 2, "by --user or by --user-id"),
+        (["grants", "list", "--after", "x"], "", 2, "--after: pass what the part before has"),
+        (["grants", "list", "--limit", "0"], "", 2, "--limit: pass a positive number"),
+        (["grants", "revoke"], "", 2, "name the grants"),
+        (["grants", "revoke", "x", "--user", "eve"], "", 2, "name the grants"),
+        (["grants", "revoke", "--client", "eve"], "", 1, "There is no client 'eve'"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_with_an_exit_code(
@@ -542,3 +549,99 @@ def test_a_command_writes_its_events_as_serve_does(
     assert '"code": "user_added"' in added.stderr
     assert PASSWORD not in added.output
     assert '"code": "user_revoked"' in run("revoke", "--user", "ada").stderr
+
+
+def granted(store: str, login: str, *clients: str) -> list[str]:
+    """Let a user allow clients something; return the ids of the grants, the oldest first."""
+    with closing(
+        AuthorizationServer(
+            "https://id.example.com", store=store, signing=SigningKeys(algorithm="ES256")
+        )
+    ) as server:
+        user_id = server.users.get(login).user_id
+        answers = [
+            server.tokens.issue(
+                server.clients.get(each), Parameters({"grant_type": "x"}), subject=user_id
+            )
+            for each in clients
+        ]
+        tokens = [each.access_token for each in answers]
+    return [pyjwt.decode(each, options={"verify_signature": False})["sid"] for each in tokens]
+
+
+def test_GRANT_01_grants_are_listed_in_parts_and_revoked(run: Run, store: str) -> None:
+    for login in ("ada", "grace"):
+        run("user", "add", login, given=f"{PASSWORD}\n")
+    for name in ("notes", "web"):
+        run("client", "add", name.title(), "--id", name, "--scope", "read")
+    adas = granted(store, "ada", "notes", "web", "web")
+    graces = granted(store, "grace", "notes", "web")
+    part = parsed(run("grants", "list", "--limit", "3", "--json"))
+    rest = parsed(run("grants", "list", "--after", part["after"], "--json"))
+    listed = [each["grant_id"] for each in (*part["grants"], *rest["grants"])]
+    assert (sorted(listed), rest["after"]) == (sorted([*adas, *graces]), None)
+    text = run("grants", "list", "--user", "ada", "--limit", "2")
+    assert "Notes" not in text.stdout, "it is the oldest"
+    assert adas[2] in text.stdout
+    assert "There are more: --after " in text.stderr
+    assert parsed(run("grants", "revoke", adas[0], "--json")) == {"revoked": 1}
+    again = run("grants", "revoke", adas[0], code=1)
+    assert f"no such grant is valid: {adas[0]}" in again.stderr
+    assert "Revoked: 2." in run("grants", "revoke", "--user", "ada", "--client", "web").stdout
+    assert "Revoked: 1." in run("grants", "revoke", "--client", "web").stdout
+    assert "no valid grants" in run("grants", "revoke", "--client", "web").stdout
+    assert [each["grant_id"] for each in parsed(run("grants", "list", "--json"))["grants"]] == [
+        graces[0]
+    ]
+    assert "There are no grants." in run("grants", "list", "--client", "web").stdout
+
+
+def test_GRANT_01_ids_of_no_grant_are_named_and_the_others_revoked(run: Run, store: str) -> None:
+    run("user", "add", "ada", given=f"{PASSWORD}\n")
+    run("client", "add", "Notes", "--id", "notes", "--scope", "read")
+    first, second, third = granted(store, "ada", "notes", "notes", "notes")
+    partly = run("grants", "revoke", "mistyped", first, "\x1b[2J", first, "mistyped", code=1)
+    assert partly.stdout == "Revoked: 1.\n"
+    last = partly.stderr.splitlines()[-1]
+    assert last.startswith("bearerguard: not revoked")
+    assert last.endswith("no such grant is valid: mistyped, \\x1b[2J")
+    assert parsed(run("grants", "revoke", first, second, "--json", code=1)) == {
+        "revoked": 1,
+        "missing": [first],
+        "error": {
+            "message": f"not revoked, because no such grant is valid: {first}",
+            "exit_code": 1,
+        },
+    }
+    assert [each["grant_id"] for each in parsed(run("grants", "list", "--json"))["grants"]] == [
+        third
+    ]
+
+
+def test_GRANT_01_a_user_is_deleted_after_a_question(run: Run, store: str) -> None:
+    added = parsed(run("user", "add", "ada", "--json", given=f"{PASSWORD}\n"))
+    refused = run("user", "delete", "ada", given="y\n", code=2)
+    assert "pass --yes" in refused.stderr
+    assert parsed(run("user", "list", "--json")) == [added]
+    deleted = parsed(run("user", "delete", "ada", "--yes", "--json"))
+    assert (deleted["login"], deleted["deleted"]) == ("ada", True)
+    assert parsed(run("user", "list", "--json")) == []
+    assert "There is no user 'ada'" in run("user", "delete", "ada", "--yes", code=1).stderr
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", ["ada"]), ("y", [])])
+def test_GRANT_01_at_a_terminal_the_deletion_is_asked_for(
+    run: Run, store: str, answer: str, left: list[str]
+) -> None:
+    run("user", "add", "ada", given=f"{PASSWORD}\n")
+    ours, theirs = pty.openpty()
+    asking = [sys.executable, "-c", "from bearerguard.cli import main; main()", "user", "delete"]
+    with subprocess.Popen([*asking, "ada"], stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Delete the user ada for good?" not in shown:
+            shown += os.read(ours, 1024)
+        os.write(ours, f"{answer}\n".encode())
+        assert process.wait() == (0 if answer == "y" else 1)
+    os.close(ours)
+    assert [each["login"] for each in parsed(run("user", "list", "--json"))] == left

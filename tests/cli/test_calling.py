@@ -178,6 +178,7 @@ def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
         device=True,
         dpop=True,
         assume_pkce=True,
+        push=True,
         parameters=(("audience", "https://api.example.com"), ("prompt", "con=sent $(id)")),
         redirect_uri="http://localhost:8765/callback",
         assume_token_type="Bearer",
@@ -195,7 +196,7 @@ def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
     assert given["assume_token_type"] == "Bearer"
     assert given["bearer_type"] == "User Access Token"
     assert given["storage"] == "file"
-    assert given["device"] is given["dpop"] is given["assume_pkce"] is True
+    assert given["device"] is given["dpop"] is given["assume_pkce"] is given["push"] is True
 
 
 def test_a_login_that_an_api_demands_is_asked_for_as_it_demands():

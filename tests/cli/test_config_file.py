@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from bearerguard import Request
 from bearerguard.cli import app
 from bearerguard.cli.server import serve as serving
-from bearerguard.server import AuthorizationServer, SigningKeys
+from bearerguard.server import AuthorizationServer, Scope, SigningKeys
 
 ISSUER = "http://127.0.0.1:8123"
 SECRET = "a secret of this test's own that is long enough"
@@ -93,6 +94,53 @@ read = "Read your recordings"
     assert "workload_identity" in started[0].authentication_methods
 
 
+def test_the_pages_are_branded_by_the_file(
+    folder: Path, started: list[AuthorizationServer]
+) -> None:
+    (folder / "logo.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+    more = """
+site-name = "Field Recordings"
+logo = "logo.svg"
+color = "#0b6e4f"
+color-dark = "#7fe0b8"
+powerful-scopes = ["delete"]
+[scopes]
+read = "Read your recordings"
+delete = "Delete your recordings"
+"""
+    result = run("serve", "--config", usable(folder, more))
+    assert result.exit_code == 0, result.output
+    (server,) = started
+    assert server.settings.scopes == {
+        "read": "Read your recordings",
+        "delete": Scope("Delete your recordings", powerful=True),
+    }
+    page = server.handle(Request("GET", "/oauth/login")).body.decode()
+    assert "to your account at Field Recordings" in page
+    assert '<img class="logo" src="data:image/svg+xml;base64,' in page
+    assert "--accent: #0b6e4f" in page
+    assert "--accent: #7fe0b8" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--color", "#ffcc00"], "--color: #ffcc00 and #f4f5f8 have a contrast of 1.4"),
+        (["--color", "green"], "--color: 'green' is no color: write it as #rrggbb"),
+        (["--color-dark", "#101010"], "--color-dark: #101010 and "),
+        (["--logo", "nowhere.png"], "--logo: nowhere.png cannot be read"),
+        (["--site-name", ""], "--site-name: pass a name of one line"),
+        (["--powerful-scope", "delete"], "--powerful-scope: the server has no scope 'delete'"),
+    ],
+)
+def test_branding_that_cannot_be_used_names_the_option_and_the_remedy(
+    folder: Path, arguments: list[str], said: str
+) -> None:
+    result = run("serve", "--config", usable(folder), *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
 def test_a_trusted_issuer_of_serve_must_be_safe(folder: Path) -> None:
     result = run("serve", "--config", usable(folder), "--trusted-issuer", "http://idp.example.com")
     assert result.exit_code == 2
@@ -132,7 +180,7 @@ def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
         ('log-format = "xml"', "log-format: "),
         ('scope = ["a=A"]\n[scopes]\nb = "B"', "scopes: this option is given as scope too"),
         ("code-lifetime = 3\ncode_lifetime = 4", "code_lifetime: this option is given as code-"),
-        ("colour = 3", "there is no such option: there are accept-endpoint-audiences, "),
+        ("flavour = 3", "there is no such option: there are accept-endpoint-audiences, "),
         ('config = "another.toml"', "there is no such option"),
         ('port = "80"', "port: pass a whole number"),
         ("port = true", "port: pass a whole number"),
@@ -141,6 +189,10 @@ def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
         ("insecure-allow-http = 1", "insecure-allow-http: pass true or false"),
         ('resource = "https://api.example.com"', "resource: pass a list of texts"),
         ("scope = [1]", "scope: pass a list of texts"),
+        (
+            '[scope.delete]\ndescription = "Delete"\npowerful = true',
+            "scope: pass each scope with its description as text; name the powerful ones in",
+        ),
         ('host = "127.0.0.1"\nport = ', "is not TOML: Invalid value (at end of document"),
         ('host = "127.0.0.1"\nport 8000', "is not TOML: Expected '=' after a key in a key/value"),
         (f'secret = "{SECRET}"', "set BEARERGUARD_SERVER_SECRET, or name a file with secret-file"),

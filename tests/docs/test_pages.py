@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,14 @@ from bearerguard.cli.guard.doctor import api, issuer, keys, server, store, web
 from bearerguard.cli.guard.doctor.finding import Rule
 from bearerguard.cli.guard.inspect import FLAGS, flag_of
 from bearerguard.guard.config.settings import SETTINGS
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import (
+    AuthorizationServer,
+    PeopleOptions,
+    PersonalTokens,
+    Registration,
+    RequestRecord,
+    UpstreamLogin,
+)
 from tests.docs import floors
 from tests.docs.pages import PAGES, ROOT
 
@@ -34,6 +42,42 @@ def test_every_option_is_described(page: str, described: type) -> None:
     for parameter in inspect.signature(described).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
             assert f"`{parameter.name}`" in text or f"`{parameter.name}=" in text, parameter.name
+
+
+def test_every_path_of_a_server_is_in_the_table_of_paths(tmp_path: Path) -> None:
+    page = (DOCS / "authorization-server.md").read_text()
+    named = set(re.findall(r"`(/[\w./-]+)`", page[: page.index("\n## Users and clients")]))
+    upstream = UpstreamLogin(
+        "https://id.example.com",
+        client_id="a",
+        client_secret="b",
+        name="KEY",
+        domains=["a.example"],
+    )
+    server = AuthorizationServer(
+        "https://api.example.com",
+        store=f"sqlite:///{tmp_path}/auth.db",
+        secret="s" * 32,
+        scopes={"read": "Read", "manage": "Manage tokens"},
+        personal_tokens=PersonalTokens(api_scope="manage"),
+        registration=Registration(scopes=["read"]),
+        people=PeopleOptions(upstreams=[upstream]),
+    )
+    served = {path.replace("/key", "/KEY") for path in server.paths}
+    server.close()
+    assert served - named == set()
+
+
+def test_the_endpoints_that_records_name_are_on_the_page_and_in_the_docstring() -> None:
+    source = (ROOT / "src/bearerguard/server/engine.py").read_text()
+    names = {
+        *re.findall(r"(?:Endpoint|_for_people)\(\s*\"(\w+)\"", source),
+        *("login", "logout"),
+    }
+    assert len(names) > 15
+    page = (DOCS / "observability.md").read_text().partition("\n`endpoint` is ")[2]
+    for text in (page.partition("`outcome`")[0], inspect.getdoc(RequestRecord) or ""):
+        assert names - set(re.findall(r"`(\w+)`", text)) == set()
 
 
 def test_the_picture_of_the_floors_is_that_of_the_contract() -> None:

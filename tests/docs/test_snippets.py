@@ -20,7 +20,7 @@ from tests.docs.pages import PAGES, ROOT, parts
 ISSUER, API = "https://id.example.com", "https://api.example.com"
 PASSWORD = "correct horse battery staple\n"
 # Blocks that log in with a browser, or start a server that stays.
-NOT_RUN = 4
+NOT_RUN = 6
 CLIENT_PAGES = {"docs/client.md"}
 
 

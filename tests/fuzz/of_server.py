@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 
 from bearerguard import Request
 from bearerguard.protocol.http.proxies import Proxies
-from bearerguard.server import Registration
+from bearerguard.server import PersonalTokens, Registration
 from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form, parse
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.settings import is_resource_identifier
+from bearerguard.server.tokens import personal_token_format
 from tests.fuzz.of_jose import SEALER
 from tests.fuzz.of_protocol import NOW
 from tests.fuzz.target import target, text
@@ -74,11 +75,28 @@ def resource_identifier(octets: bytes) -> None:
         assert b"#" not in octets
 
 
+_PERSONAL = personal_token_format.make("bgp_").encode()
+
+
+@target(_PERSONAL, _PERSONAL[:-1] + b"\n", b"bgp_", b"a_" + b"0" * 36, b"bgp_\xd9\xa1")
+def personal_token(octets: bytes) -> None:
+    found = text(octets)
+    if personal_token_format.is_token(found):
+        assert octets.isascii()
+        assert len(found.rpartition("_")[2]) == 36
+        # Any other last character is wrong: the checksum is of what precedes it.
+        assert not personal_token_format.is_token(found[:-1] + ("0" if found[-1] != "0" else "1"))
+
+
 class Guarded:
     """A server, and how many rows each of its tables has."""
 
     def __init__(self, folder: Path) -> None:
-        self.harness = Harness(folder, registration=Registration())
+        self.harness = Harness(
+            folder,
+            registration=Registration(),
+            personal_tokens=PersonalTokens(scopes=["read"], api_scope="write"),
+        )
         self._path = folder / "auth.db"
 
     def rows(self) -> dict[str, int]:
@@ -150,7 +168,14 @@ _AUTHORIZE = urlencode(
     b"POST /oauth/token" + _FORM + b"client_assertion=a.b.c&client_assertion_type=urn",
     b"POST /oauth/revoke" + _FORM + _APP + b"token=a.b.c&token_type_hint=x",
     b"POST /oauth/introspect\nAuthorization: Basic YTpi" + _FORM + b"token=a",
+    b"POST /oauth/device_authorization" + _FORM + _APP + b"scope=read&resource=a",
+    b"GET /oauth/device?user_code=BCDF-GHJK\nCookie: a=b\n\n",
+    b"POST /oauth/device\nSec-Fetch-Site: same-origin" + _FORM + b"user_code=BCDFGHJK&csrf=a",
+    b"POST /oauth/device" + _FORM + b"decision=allow&request=a&csrf=a",
     b"GET /oauth/authorize?" + _AUTHORIZE,
+    b"POST /oauth/par" + _FORM + b"client_secret=SECRET&" + _AUTHORIZE,
+    b"POST /oauth/par\nDPoP: a.b.c" + _FORM + _APP + b"request_uri=a&request=b&resource=c",
+    b"GET /oauth/authorize?client_id=APP&request_uri=urn:ietf:params:oauth:request_uri:x",
     b"GET /oauth/authorize?" + _AUTHORIZE + b"&prompt=none&max_age=-1&request=a\nCookie: a=b",
     b"POST /oauth/consent\nSec-Fetch-Site: same-origin" + _FORM + b"decision=allow&csrf=a",
     b"POST /oauth/register\nContent-Type: application/json\n\n"
@@ -161,6 +186,12 @@ _AUTHORIZE = urlencode(
     b"HEAD /oauth/login?next=//evil\n\n",
     b"POST /oauth/login" + _FORM + b"username=a&password=b&csrf=",
     b"GET //[\n\n",
+    b"GET /oauth/account/tokens?sign_in=again\nCookie: a=b\n\n",
+    b"POST /oauth/account/tokens" + _FORM + b"csrf=a&name=b&days=1&scope+read=yes",
+    b"POST /oauth/account/api/tokens\nAuthorization: Bearer "
+    + _PERSONAL
+    + b'\nContent-Type: application/json\n\n{"name":"x","scope":"read","expires_in":1e999}',
+    b"DELETE /oauth/account/api/tokens/x\nAuthorization: DPoP a\nDPoP: a.b.c\n\n",
 )
 def server_request(octets: bytes) -> None:
     server = _server()

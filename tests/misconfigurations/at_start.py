@@ -38,11 +38,28 @@ from bearerguard.client import (
 )
 from bearerguard.mcp import GuardTokenVerifier, protect
 from bearerguard.redis import RedisStore
-from bearerguard.server import AuthorizationServer, Lifetimes, Resource, SigningKeys
+from bearerguard.server import (
+    AuthorizationServer,
+    Colors,
+    Lifetimes,
+    PeopleOptions,
+    PersonalTokens,
+    Registration,
+    Resource,
+    Scope,
+    SigningKeys,
+    UpstreamLogin,
+)
 
 URL, API = "https://id.example.com", "https://api.example.com"
 # Whatever has this in it is a secret, and must stand in no message.
 SECRET = "planted-7f3a-planted-7f3a-planted-7f3a"  # 38 characters
+
+
+def _upstream(name: str) -> UpstreamLogin:
+    return UpstreamLogin(
+        URL, client_id="app", client_secret=SECRET, name=name, domains=["example.com"]
+    )
 
 
 class Mistake(NamedTuple):
@@ -457,6 +474,59 @@ MISTAKES: dict[str, Mistake] = {
         "AuthorizationServer(issuer)",
         f"pass the issuer itself, '{URL}'",
     ),
+    "color that is hard to read": Mistake(
+        lambda _: Colors(accent="#ffcc00"), "Colors(accent=)", "choose a darker one, such as #"
+    ),
+    "color by its name": Mistake(
+        lambda _: Colors(accent="green"), "Colors(accent=)", "write it as #rrggbb"
+    ),
+    "logo that is not there": Mistake(
+        lambda path: server(path, people=PeopleOptions(logo=path / "logo.png")),
+        "logo=",
+        "name an SVG, PNG, JPEG or WebP",
+    ),
+    "scope without a description": Mistake(
+        lambda _: Scope("", powerful=True), "Scope(description=)", "say what it allows"
+    ),
+    "personal tokens without scopes": Mistake(
+        lambda path: server(path, personal_tokens=PersonalTokens()),
+        "personal_tokens=",
+        "AuthorizationServer(scopes=), or PersonalTokens(scopes=)",
+    ),
+    "personal tokens where every token is bound to a key": Mistake(
+        lambda path: server(
+            path, scopes={"read": "Read"}, dpop="required", personal_tokens=PersonalTokens()
+        ),
+        "personal_tokens=",
+        'dpop="allowed"',
+    ),
+    "personal tokens that make others": Mistake(
+        lambda path: server(
+            path,
+            scopes={"manage": "Manage"},
+            personal_tokens=PersonalTokens(scopes=["manage"], api_scope="manage"),
+        ),
+        "PersonalTokens(scopes=)",
+        "leave out 'manage'",
+    ),
+    "personal tokens by clients that nobody registered": Mistake(
+        lambda path: server(
+            path,
+            scopes={"read": "Read", "manage": "Manage"},
+            registration=Registration(scopes=["manage"]),
+            personal_tokens=PersonalTokens(api_scope="manage"),
+        ),
+        "registration=",
+        "leave out 'manage'",
+    ),
+    "personal tokens for years": Mistake(
+        lambda _: PersonalTokens(max_lifetime=10 * 365 * 86_400),
+        "PersonalTokens(max_lifetime=)",
+        "from a day to a year",
+    ),
+    "prefix of personal tokens without an underscore": Mistake(
+        lambda _: PersonalTokens(prefix="acme"), "PersonalTokens(prefix=)", 'such as "acme_"'
+    ),
     "file name as store": Mistake(
         lambda path: server(path, store=f"{path}/auth.db"), "store=", '"sqlite:///auth.db"'
     ),
@@ -480,6 +550,23 @@ MISTAKES: dict[str, Mistake] = {
         "store=",
         "name the database",
     ),
+    "long lifetime of a pushed request": Mistake(
+        lambda path: server(path, lifetimes=Lifetimes(pushed_request=3600)),
+        "Lifetimes(pushed_request=)",
+        "600 seconds at most",
+    ),
+    "require_par as text": Mistake(
+        lambda path: server(path, require_par="yes"), "require_par=", "True or False"
+    ),
+    "pushed requests of a machine": Mistake(
+        lambda path: client(
+            path,
+            grant_types=["client_credentials"],
+            require_pushed_authorization_requests=True,
+        ),
+        "require_pushed_authorization_requests=",
+        "authorization_code",
+    ),
     "short server secret": Mistake(lambda path: server(path, secret="short"), "secret=", "32"),
     "scopes without descriptions": Mistake(
         lambda path: server(path, scopes=["read"]), "scopes=", '{"read": "Read your recordings"}'
@@ -490,8 +577,26 @@ MISTAKES: dict[str, Mistake] = {
     "resource in two spellings": Mistake(
         lambda path: server(path, resources=[API, f"{API}:443"]), "resources=", "keep the one"
     ),
+    "everybody at an upstream": Mistake(
+        lambda _: UpstreamLogin(URL, client_id="app", client_secret=SECRET),
+        "admit=",
+        "domains=",
+    ),
+    "upstreams with one key": Mistake(
+        lambda _: PeopleOptions(upstreams=[_upstream("Example"), _upstream("example")]),
+        "upstreams=",
+        "pass a key= of its own",
+    ),
+    "nobody can sign in": Mistake(
+        lambda _: PeopleOptions(password_login=False),
+        "password_login=False",
+        "pass upstreams=",
+    ),
     "negative lifetime": Mistake(
         lambda _: Lifetimes(access_token=-1), "Lifetimes(access_token=)", "positive number"
+    ),
+    "day for the codes of devices": Mistake(
+        lambda _: Lifetimes(device_code=86_400), "Lifetimes(device_code=)", "3600 seconds at most"
     ),
     "HS256 for the server": Mistake(
         lambda _: SigningKeys(algorithm="HS256"),  # type: ignore[arg-type]

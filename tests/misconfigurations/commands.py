@@ -39,9 +39,17 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("serve", "--issuer", "https://id.example.com", "--mutual-tls", "tls"),
         ("--mutual-tls:", "choose how it writes the certificate"),
     ),
+    "personal tokens without scopes": (
+        ("serve", "--issuer", "https://id.example.com", "--personal-tokens"),
+        ("--personal-tokens:", "--scope"),
+    ),
     "private_key_jwt without keys": (
         (*ADD, "--auth-method", "private_key_jwt"),
         ("--jwks:", "pass --jwks"),
+    ),
+    "grants of nobody": (
+        ("grants", "revoke"),
+        ("name the grants", "--user and --user-id, or --client"),
     ),
     "redirect URI with a wildcard": (
         (*ADD, "--redirect-uri", "https://*.example.com/cb"),

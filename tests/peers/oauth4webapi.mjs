@@ -1,10 +1,10 @@
 // Runs every grant of a server with oauth4webapi, which checks the answers strictly, and
 // prints the steps that it took as JSON. What to call, and as whom, is in the environment; with
-// DPOP, its tokens are bound to a key.
+// DPOP, its tokens are bound to a key; with PUSH, it pushes its authorization request (RFC 9126).
 import * as oauth from 'oauth4webapi'
 import { createPrivateKey, webcrypto } from 'node:crypto'
 
-const { DPOP, ISSUER, KIND, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, REDIRECT_URI } = process.env
+const { DPOP, PUSH, ISSUER, KIND, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, REDIRECT_URI } = process.env
 const insecure = { [oauth.allowInsecureRequests]: true } // http, on loopback
 const steps = []
 
@@ -48,7 +48,7 @@ const checkType = ({ token_type }) => {
 const verifier = oauth.generateRandomCodeVerifier()
 const state = oauth.generateRandomState()
 const address = new URL(server.authorization_endpoint)
-for (const [name, value] of Object.entries({
+const wanted = {
   client_id: CLIENT_ID,
   redirect_uri: REDIRECT_URI,
   response_type: 'code',
@@ -56,8 +56,19 @@ for (const [name, value] of Object.entries({
   state,
   code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
   code_challenge_method: 'S256',
-  ...(DPoP ? { dpop_jkt: await DPoP.calculateThumbprint() } : {}),
-})) {
+  ...(DPoP && !PUSH ? { dpop_jkt: await DPoP.calculateThumbprint() } : {}),
+}
+let link = wanted
+if (PUSH) {
+  const pushed = await asked(
+    () => oauth.pushedAuthorizationRequest(server, client, proof, wanted, bound),
+    (response) => oauth.processPushedAuthorizationResponse(server, client, response),
+  )
+  if (pushed.expires_in !== 60) throw new Error(`it expires in ${pushed.expires_in}`)
+  link = { client_id: CLIENT_ID, request_uri: pushed.request_uri }
+  steps.push('push')
+}
+for (const [name, value] of Object.entries(link)) {
   address.searchParams.set(name, value)
 }
 const cookies = ['user=ada']

@@ -92,6 +92,13 @@ const programs = () =>
           redirect_uris: ['http://127.0.0.1/callback'],
         },
         {
+          client_id: 'secretive',
+          client_secret: 'secretive-secret',
+          application_type: 'native',
+          grant_types: ['authorization_code', 'refresh_token'],
+          redirect_uris: ['http://127.0.0.1/callback'],
+        },
+        {
           client_id: 'keyed',
           token_endpoint_auth_method: 'private_key_jwt',
           jwks: { keys: [clientKey] },
@@ -116,6 +123,38 @@ const docs = () =>
       ]
     : [];
 
+// With UPSTREAM_REDIRECT there is a client for an authorization server whose users sign in here, by
+// any name, which becomes an address of example.com.
+const upstreamRedirect = process.env.UPSTREAM_REDIRECT;
+const upstream = () =>
+  upstreamRedirect
+    ? [
+        {
+          client_id: 'server',
+          client_secret: 'server: secret+with %signs',
+          redirect_uris: [upstreamRedirect],
+          id_token_signed_response_alg: 'ES256',
+          require_auth_time: true,
+          ...(process.env.UPSTREAM_LOGOUT
+            ? {
+                backchannel_logout_uri: process.env.UPSTREAM_LOGOUT,
+                backchannel_logout_session_required: true,
+              }
+            : {}),
+        },
+      ]
+    : [];
+const account = (_context, id) => ({
+  accountId: id,
+  claims: () => ({ sub: id, name: `User ${id}`, email: `${id}@example.com`, email_verified: true }),
+});
+const asUpstream = upstreamRedirect
+  ? {
+      findAccount: account,
+      claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
+    }
+  : {};
+
 const makeApp = (issuer, keys) => {
   const provider = new Provider(issuer, {
     clients: [
@@ -130,9 +169,11 @@ const makeApp = (issuer, keys) => {
       ...withUsers(),
       ...programs(),
       ...docs(),
+      ...upstream(),
     ],
     extraTokenClaims: (_context, token) => (token.sid ? { sid: token.sid } : undefined),
     jwks: { keys },
+    ...asUpstream,
     scopes: ['read', 'write'],
     ...(docsRedirect ? { clientBasedCORS: () => true } : {}),
     // Its own dispatcher reaches no loopback address, where the tests are.
@@ -143,7 +184,7 @@ const makeApp = (issuer, keys) => {
     enabledJWA: { idTokenSigningAlgValues: Object.keys(algorithms) },
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: Boolean(logoutUri ?? clientKey ?? docsRedirect) },
+      devInteractions: { enabled: Boolean(logoutUri ?? clientKey ?? docsRedirect ?? upstreamRedirect) },
       deviceFlow: { enabled: Boolean(clientKey) },
       dPoP: {
         enabled: true,
@@ -151,9 +192,14 @@ const makeApp = (issuer, keys) => {
           ? { nonceSecret: Buffer.alloc(32, 'only for tests'), requireNonce: () => true }
           : {}),
       },
-      backchannelLogout: { enabled: Boolean(logoutUri) },
+      backchannelLogout: { enabled: Boolean(logoutUri ?? process.env.UPSTREAM_LOGOUT) },
       introspection: { enabled: true, allowedPolicy: () => true },
       jwtIntrospection: { enabled: true },
+      // With REQUIRE_PAR, authorization requests must be pushed (RFC 9126).
+      pushedAuthorizationRequests: {
+        enabled: true,
+        requirePushedAuthorizationRequests: Boolean(process.env.REQUIRE_PAR),
+      },
       revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,

@@ -19,6 +19,7 @@ from bearerguard.server.clients import redirect_uri
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import parse
 from bearerguard.server.settings import is_resource_identifier
+from bearerguard.server.tokens import personal_token_format
 from tests.server.harness import FORM, Harness
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -157,3 +158,23 @@ def test_whatever_is_sent_is_answered_and_never_with_500(harness: Harness, sent:
     for name, value in response.headers:
         assert (name + value).isascii()
         assert not set("\r\n\0") & set(name + value)
+
+
+@given(st.from_regex(r"[a-z][a-z0-9]{1,14}_", fullmatch=True))
+def test_every_personal_token_that_is_made_is_recognised(prefix: str) -> None:
+    assert personal_token_format.is_prefix(prefix)
+    token = personal_token_format.make(prefix)
+    assert token.startswith(prefix)
+    assert personal_token_format.is_token(token)
+
+
+@given(st.integers(0, 39), st.characters())
+def test_no_personal_token_with_another_character_is_recognised(place: int, other: str) -> None:
+    token = personal_token_format.make("bgp_")
+    altered = token[:place] + other + token[place + 1 :]
+    assert personal_token_format.is_token(altered) is (altered == token)
+
+
+@given(st.text() | st.from_regex(r"bgp_[0-9A-Za-z]{36}", fullmatch=True))
+def test_no_other_text_is_a_personal_token(text: str) -> None:
+    assert not personal_token_format.is_token(text)

@@ -125,7 +125,8 @@ class Harness:
 
     def post(self, path: str, fields: Any, **headers: str) -> Reply:
         pairs = fields.items() if isinstance(fields, dict) else fields
-        body = urlencode([(name, value) for name, value in pairs if value is not None]).encode()
+        given = [(name, value) for name, value in pairs if value is not None]
+        body = urlencode(given, doseq=True).encode()
         return self.send("POST", path, body, **{"content_type": FORM, **headers})
 
     def token(

@@ -24,6 +24,7 @@ server = AuthorizationServer(
     signing=SigningKeys(algorithm=os.environ.get("ALGORITHM", "ES256")),  # type: ignore[arg-type]
     dpop=os.environ.get("DPOP", "allowed"),  # type: ignore[arg-type]
     dpop_nonces="DPOP_NONCES" in os.environ,
+    require_par="REQUIRE_PAR" in os.environ,
 )
 
 

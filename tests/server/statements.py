@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -48,15 +49,16 @@ class _Driver:
 
 @contextmanager
 def recorded() -> Generator[list[tuple[str, Any]]]:
-    """Record the SQL and the arguments of all statements that are run within the block.
+    """Record the SQL and the arguments of all statements that this thread runs within the block.
 
-    Those that begin and end transactions are not among them.
+    Those that begin and end transactions are not among them, nor are those of a guard's thread.
     """
     sent: list[tuple[str, Any]] = []
-    usual = Connection.__init__
+    usual, here = Connection.__init__, threading.get_ident()
 
     def init(self: Connection, driver: Any, dialect: Any) -> None:
-        usual(self, _Driver(driver, sent), dialect)
+        noted = _Driver(driver, sent) if threading.get_ident() == here else driver
+        usual(self, noted, dialect)
 
     Connection.__init__ = init  # type: ignore[method-assign]
     try:

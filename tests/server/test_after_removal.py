@@ -103,4 +103,5 @@ def code_of(harness: Harness, user_id: str) -> str:
             scopes=("read",),
             resources=(ISSUER,),
         ),
+        lambda _: None,
     )

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from bearerguard import Request
 from bearerguard.cli import app
-from bearerguard.server import Resource
+from bearerguard.server import PersonalTokens, Resource
 from bearerguard.server.store.copying import _TABLES
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
@@ -53,7 +53,9 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
         folder,
         store,
         resources=[ISSUER, Resource("https://opaque.example.com", tokens="opaque")],
+        personal_tokens=PersonalTokens(),
     )
+    personal = harness.server.personal_tokens.add("ada", "CI", scopes=["read"]).value
     harness.server.users.add("ada", PASSWORD_OF_ADA, name="Ada L\u00f6velace \U0001f600")
     tokens = harness.tokens()
     harness.refresh(tokens["refresh_token"])
@@ -66,16 +68,21 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
     ).json["access_token"]
     harness.server.revoke(harness.token(grant_type="client_credentials").json["access_token"])
     harness.server.revoke(harness.tokens()["refresh_token"])
-    pages = harness.server._engine.people._login_endpoint
-    pages._throttle.charge("ada", "192.0.2.1")
-    pages._sessions.begin(Request(), harness.server.users.get("ada").user_id)
+    parts = harness.server._engine.people.parts
+    parts.throttle.charge("ada", "192.0.2.1")
+    parts.sessions.begin(Request(), harness.server.users.get("ada").user_id)
+    harness.server.users.link("ada", issuer="https://idp.example.com", subject="00u1")
     harness.server.clients.use_assertion(harness.app.client_id, "jti", harness.clock() + 60)
     harness.server.keys.rotate()
     harness.server.clients.register(
         "Stranger", redirect_uris=[f"{SITE}/cb"], expires_at=harness.clock() + 60
     )
+    fields = {"response_type": "code", "code_challenge": "m" * 43, "code_challenge_method": "S256"}
+    harness.post("/oauth/par", harness.credentials() | fields)
+    screen = harness.add("Screen", public=True, grant_types=["device_code"])
+    harness.post("/oauth/device_authorization", {"client_id": screen.client_id})
     harness.server.prune()
-    return harness, {**kept, "opaque": opaque}
+    return harness, {**kept, "opaque": opaque, "personal": personal}
 
 
 def restored(folder: Path, version: str) -> Store:
@@ -155,7 +162,9 @@ def test_a_server_goes_on_with_the_copy_where_it_was(
         store=copied.url,
         people=harness.people,
         resources=[ISSUER, Resource("https://opaque.example.com", tokens="opaque")],
+        personal_tokens=PersonalTokens(),
     )
+    assert harness.server.introspect(issued["personal"])["active"]
     assert harness.refresh(issued["refresh_token"]).status == 200
     assert harness.is_active(issued["access_token"])
     assert harness.token(grant_type="client_credentials").status == 200

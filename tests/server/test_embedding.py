@@ -136,7 +136,7 @@ def test_a_guard_introspects_opaque_tokens_without_credentials(
     harness.server.revoke(token)
     assert ask(token) == ask("unknown") == {"active": False}
     harness.store.rename("access_tokens", "elsewhere")
-    broken = local.fetch(Fetch("POST", url, (), b"token=x"))
+    broken = local.fetch(Fetch("POST", url, (), b"token=" + token.encode()))
     assert broken.status == 503
     # Over HTTP the same request is nobody's.
     outside = harness.server.handle(
@@ -184,11 +184,12 @@ def test_a_revocation_has_the_names_of_the_guards_arguments(harness: Harness) ->
     harness.server.revoke(tokens["refresh_token"])
     harness.server.revoke_user(user_id="ada")
     harness.server.clients.remove(harness.phone.client_id)
+    logged = [row[0] for row in harness.store.run("SELECT expires_at FROM revocations")]
     assert notified == [
-        {"token_id": known["jti"], "issuer": ISSUER},
-        {"session_id": known["sid"], "issuer": ISSUER},
-        {"subject": "ada", "issuer": ISSUER},
-        {"client_id": harness.phone.client_id, "issuer": ISSUER},
+        {"token_id": known["jti"], "issuer": ISSUER, "expires_at": logged[0]},
+        {"session_id": known["sid"], "issuer": ISSUER, "expires_at": logged[1]},
+        {"subject": "ada", "issuer": ISSUER, "expires_at": logged[2]},
+        {"client_id": harness.phone.client_id, "issuer": ISSUER, "expires_at": logged[3]},
     ]
 
 

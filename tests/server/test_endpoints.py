@@ -252,7 +252,7 @@ def test_META_01_the_metadata_is_at_its_well_known_places_and_names_the_issuer(
 def test_META_01_every_address_in_the_metadata_is_served(harness: Harness) -> None:
     content = harness.send("GET", "/.well-known/oauth-authorization-server").json
     addresses = [value for name, value in content.items() if name.endswith(("_endpoint", "_uri"))]
-    assert len(addresses) == 5
+    assert len(addresses) == 7
     assert {address.removeprefix(ISSUER) for address in addresses} <= harness.server.paths
 
 

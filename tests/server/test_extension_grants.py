@@ -172,7 +172,7 @@ def test_what_is_no_grant_is_refused_at_once(harness: Harness, grant: Any, wrong
     with pytest.raises(ConfigurationError, match=wrong):
         harness.server.grants.register(grant(harness.server.tokens))
     assert list(harness.server.grants) == list(harness.another().grants)
-    assert len(harness.server.grants) == 4
+    assert len(harness.server.grants) == 5
 
 
 def test_a_refused_token_says_what_a_guard_says(harness: Harness) -> None:

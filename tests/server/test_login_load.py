@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -22,6 +23,7 @@ from tests.server.harness import FORM, ISSUER, Harness, Make
 from tests.server.people.visitor import Visitor
 
 PASSWORD = "correct horse battery"
+REFERENCE = re.compile(r"\b[2-9B-Z]{4}-[2-9B-Z]{4}\b")
 
 
 class Storm:
@@ -104,6 +106,7 @@ def test_under_asgi_some_logins_wait_and_the_rest_get_503(make: Make) -> None:
     headers, body = storm.forms[0]
     transport = httpx2.ASGITransport(storm.harness.server.asgi_app())
     statuses: Counter[int] = Counter()
+    shown: list[str] = []
 
     async def program() -> None:
         async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
@@ -114,6 +117,7 @@ def test_under_asgi_some_logins_wait_and_the_rest_get_503(make: Make) -> None:
                 if response.status_code == 503:
                     assert response.headers["retry-after"] == "5"
                     assert "Many people are signing in" in response.text
+                    shown.append(REFERENCE.findall(response.text)[0])
 
             async with anyio.create_task_group() as tasks:
                 for _ in range(110):
@@ -124,6 +128,11 @@ def test_under_asgi_some_logins_wait_and_the_rest_get_503(make: Make) -> None:
 
     anyio.run(program)
     assert statuses.total() == 110
+    refused = [each.details for each in storm.harness.named("request_refused")]
+    assert [each["reference"] for each in refused] == shown
+    assert {(each["endpoint"], each["reason"]) for each in refused} == {
+        ("/oauth/login", "no_thread")
+    }
 
 
 def test_in_eight_threads_of_a_wsgi_server_half_are_left_to_programs(make: Make) -> None:

@@ -34,6 +34,7 @@ WORDS = st.sampled_from(
         *("urn:ietf:params:oauth:grant-type:token-exchange", "https://app.example.com/cb", "[", ""),
         *("urn:ietf:params:oauth:client-assertion-type:jwt-bearer", "https://api.example.com"),
         "urn:ietf:params:oauth:token-type:access_token",
+        "urn:ietf:params:oauth:request_uri:x",
     ]
 )
 OCTETS = st.binary(max_size=40)
@@ -67,7 +68,9 @@ SENT = st.fixed_dictionaries(
 )
 PATHS = (
     *("/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/jwks"),
-    *("/oauth/register", "/oauth/consent", "/oauth/login", "/oauth/logout"),
+    *("/oauth/register", "/oauth/consent", "/oauth/login", "/oauth/logout", "/oauth/par"),
+    *("/oauth/device_authorization", "/oauth/device", "/oauth/account", "/oauth/account/password"),
+    *("/oauth/account/tokens", "/oauth/account/api/tokens"),
     *("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
 )
 

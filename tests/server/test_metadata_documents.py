@@ -655,7 +655,7 @@ def test_CIMD_01_a_name_is_shown_so_that_it_deceives_nobody(
 ) -> None:
     agent.web.publish(client_name=name)
     page = agent.authorize().response.body.decode()
-    assert f"<h1>{shown} asks for access to your account</h1>" in page
+    assert f">{shown} asks for access to your account</h1>" in page
     assert f"<strong>{HOST}</strong>" in page
 
 
@@ -663,7 +663,8 @@ def test_AZ_11_the_page_shows_the_documents_host_and_where_the_user_is_sent_back
     agent: Agent,
 ) -> None:
     page = " ".join(re.sub(r"<[^>]+>", " ", agent.authorize().response.body.decode()).split())
-    assert f"Example agent is published at {HOST}" in page
+    assert "Example agent asks for access" in page
+    assert f"This app is published at {HOST}" in page
     assert f"You will be sent back to {HOST}" in page
     assert "Any program on your device" not in page
     assert "javascript" not in page
@@ -675,7 +676,7 @@ def test_AZ_11_a_client_whose_redirects_are_all_on_the_device_is_pointed_out(
 ) -> None:
     agent.web.publish(redirect_uris=[LOCAL, "http://localhost:1234/cb"])
     page = agent.authorize(redirect_uri=LOCAL).response.body.decode()
-    assert "Any program on your device could pretend to be Example agent" in page
+    assert "Any program on your device could pretend to be this app" in page
     assert "127.0.0.1" in page
 
 

@@ -334,6 +334,8 @@ def test_MTLS_the_metadata_says_what_the_server_takes(make: Make) -> None:
         "token_endpoint": "https://mtls.example.com/oauth/token",
         "revocation_endpoint": "https://mtls.example.com/oauth/revoke",
         "introspection_endpoint": "https://mtls.example.com/oauth/introspect",
+        "pushed_authorization_request_endpoint": "https://mtls.example.com/oauth/par",
+        "device_authorization_endpoint": "https://mtls.example.com/oauth/device_authorization",
     }
     found = metadata(make())
     assert "tls_client_certificate_bound_access_tokens" not in found

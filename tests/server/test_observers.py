@@ -12,8 +12,10 @@ from bearerguard.server import (
     Client,
     OAuthError,
     Parameters,
+    PeopleOptions,
     RequestRecord,
     TokenResponse,
+    UpstreamLogin,
 )
 from bearerguard.server.observers import Observers
 from tests.server.harness import Harness, Make
@@ -135,7 +137,9 @@ def test_each_endpoint_has_a_name_that_does_not_depend_on_the_issuers_path(
         harness.server.handle(Request("GET", path, {}, b""))
     assert {each.endpoint for each in recorder.records} == {
         *("authorization", "consent", "token", "revocation", "introspection"),
-        *("jwks", "metadata", "login", "logout", "health", "live"),
+        "pushed_authorization",
+        *("jwks", "metadata", "login", "logout", "account", "health", "live"),
+        *("device_authorization", "device"),
     }
 
 
@@ -193,11 +197,29 @@ def test_a_body_that_is_too_large_and_a_login_without_a_thread_make_records(
 ) -> None:
     engine = make(observers=[recorder], people=None).server._engine
     assert engine.too_large("/oauth/token", "POST").status == 413
-    assert engine.busy().status == 503
+    assert engine.busy(Request("POST", "/oauth/login?x=y")).status == 503
     assert [(each.endpoint, each.status, each.outcome) for each in recorder.records] == [
         ("token", 413, "refused"),
         ("login", 503, "unavailable"),
     ]
+
+
+def test_a_program_that_finds_no_thread_gets_json_and_people_get_a_page(make: Make) -> None:
+    upstream = UpstreamLogin(
+        "https://idp.example.com",
+        name="Example",
+        client_id="x",
+        client_secret="y",
+        domains=["x.example"],
+    )
+    engine = make(people=PeopleOptions(upstreams=[upstream])).server._engine
+    path = "/oauth/backchannel_logout/example"
+    by_type = {
+        each: engine.busy(Request("POST", each)).header("content-type")
+        for each in (path, "/oauth/login", "/oauth/login/callback/example?state=x")
+    }
+    assert by_type.pop(path) == "application/json"
+    assert set(by_type.values()) == {"text/html; charset=utf-8"}
 
 
 def test_an_observer_that_raises_is_logged_and_harms_no_request(

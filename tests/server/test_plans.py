@@ -15,7 +15,14 @@ import pytest
 from sqlalchemy import Column, Double, Integer, LargeBinary
 
 import bearerguard.server
-from bearerguard.server.store import clients, grants, keys, people, pruning
+from bearerguard.server.store import (
+    clients,
+    grants,
+    keys,
+    people,
+    personal_tokens,
+    pruning,
+)
 from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -45,7 +52,7 @@ def store(make_store: MakeStore, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def database(store: Store) -> Generator[Database]:
-    """A database; on PostgreSQL, with many rows and the statistics that its planner goes by."""
+    """A database with a client; on PostgreSQL, many rows and the statistics of its planner."""
     made = Database(store.url, connections=2)
     migrate(made)
     if store.engine_name == "postgresql":
@@ -58,6 +65,9 @@ def database(store: Store) -> Generator[Database]:
                     f" FROM generate_series(1, {ROWS}) AS n"
                 )
         store.run("ANALYZE")
+    else:
+        with made.write() as connection:
+            clients.add(connection, **CHANGED)
     yield made
     made.close()
 
@@ -152,15 +162,33 @@ def _prune(kind: pruning.Kind, connection: Connection) -> None:
         found.remove(connection)
 
 
+CHANGED: clients.ClientRow = {
+    "client_id": KEY,
+    "name": "x",
+    "options": "{}",
+    "access_lifetime": 5.0,
+    "created_at": 1.0,
+}
 OTHERS: dict[str, Callable[[Connection], object]] = {
     "renew secret": lambda c: clients.renew_secret(c, KEY, "y"),
     "end secrets": lambda c: clients.end_secrets(c, KEY, 1.0),
     "is user": lambda c: clients.is_user(c, KEY),
     "grants of user": lambda c: grants.revoke_grants_of_user(c, KEY, 1.0),
     "grants to a client": lambda c: grants.revoke_grants_of_user(c, KEY, 1.0, KEY),
+    "grants of login": lambda c: grants.revoke_grants_of_login(c, KEY, 1.0, KEY, None),
+    "grants of session": lambda c: grants.revoke_grants_of_login(c, KEY, 1.0, KEY, KEY),
+    "sessions of login": lambda c: people.end_sessions_of_login(c, KEY, KEY, None),
+    "session of login": lambda c: people.end_sessions_of_login(c, KEY, KEY, KEY),
     "end codes": lambda c: grants.end_codes_of_user(c, KEY, KEY),
     "longest life": keys.longest_access_lifetime,
     "remove client": lambda c: clients.remove(c, KEY),
+    "change client": lambda c: clients.change(c, CHANGED, ["https://a.example"]),
+    "remove secrets": lambda c: clients.remove_secrets(c, KEY),
+    "end personal tokens": lambda c: personal_tokens.end_all(c, KEY),
+    "end those of clients": lambda c: personal_tokens.end_of_clients(c, KEY),
+    "end those of a client": lambda c: personal_tokens.end_of_clients(c, KEY, KEY),
+    "end those of grants": lambda c: personal_tokens.end_of_grants(c, KEY, [KEY]),
+    "end a client's": lambda c: personal_tokens.end_of_client(c, KEY, 50),
     "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
     "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
     "take task": lambda c: pruning.take_task(c, 1.0, 30.0),

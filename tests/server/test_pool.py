@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bearerguard.errors import StoreUnavailable
-from bearerguard.server.store.pool import Pool
+from bearerguard.server.store.engines.pool import Pool
 
 
 class Driver:

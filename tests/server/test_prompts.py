@@ -518,3 +518,24 @@ def test_AZ_08_our_own_login_asks_for_the_password_again(
     found = claims(harness.redeem(final.sent["code"]).json["access_token"])
     assert found["acr"] == PASSWORD_ACR
     assert found["auth_time"] == harness.clock.now
+
+
+@pytest.mark.parametrize("fields", [*FRESH, {"prompt": "select_account"}])
+def test_AZ_08_another_account_is_asked_for_its_password_once(
+    make: Make, fields: dict[str, Any]
+) -> None:
+    harness = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
+    for name in ("ada", "eve"):
+        harness.server.users.add(name, VERIFIER, name=name.title())
+    app = harness.server.clients.add("Asks", redirect_uris=["https://app.example.com/cb"])
+    visitor = Visitor(harness.server.handle)
+    login = visitor.follow(visitor.get(harness.link(app, scope=None, **fields)))
+    consent = visitor.follow(visitor.submit(login, username="ada", password=VERIFIER))
+    button = next(each for each in consent.buttons if "logout" in consent.buttons[each])
+    harness.clock.now += 100
+    login = visitor.follow(visitor.submit(consent, button))
+    consent = visitor.follow(visitor.submit(login, username="eve", password=VERIFIER))
+    assert "Signed in as Eve" in consent.text
+    allowed = Reply(visitor.submit(consent, ("decision", "allow")).response)
+    tokens = harness.redeem(allowed.sent["code"], app).json
+    assert claims(tokens["access_token"])["sub"] == harness.server.users.get("eve").user_id

@@ -408,8 +408,9 @@ def test_DCR_02_workers_share_the_limits_and_the_database_has_them_in_an_outage(
 def test_AZ_11_a_client_that_registered_itself_is_pointed_out(site: Site) -> None:
     page = site.harness.authorize(site.registered(client_name="Your\u202e Bank"))
     text = page.response.body.decode()
-    assert "Your Bank registered itself here. Nobody has checked its name." in text
-    assert "Any program on your device could pretend to be Your Bank" in text
+    assert "Your Bank asks for access" in text
+    assert "This app registered itself here. Nobody has checked its name." in text
+    assert "Any program on your device could pretend to be this app" in text
     assert "localhost:6274" in text
     own = site.harness.authorize(site.harness.phone).response.body.decode()
     assert "registered itself" not in own

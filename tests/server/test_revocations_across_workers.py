@@ -16,9 +16,10 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from bearerguard import Guard, Issuer, Revocations, TokenError
+from bearerguard import Guard, Introspection, Issuer, Revocations, TokenError
 from bearerguard.cli import app
 from bearerguard.redis import RedisStore
+from bearerguard.server import AuthorizationServer, PersonalTokens
 from bearerguard.server.administration import Administration
 from tests.processes import free_port, program
 from tests.redis_server import RedisServer
@@ -134,6 +135,54 @@ def test_revocations_made_while_the_server_is_down_are_published_when_it_starts(
     assert site.accepts(token)
     with site.served():
         eventually(lambda: not site.accepts(token))
+
+
+def test_a_personal_token_is_accepted_elsewhere_by_introspection_until_it_is_ended(
+    site: Site, redis: RedisServer
+) -> None:
+    """The server is told by its configuration file, and has several workers."""
+    config = site.folder / "serve.toml"
+    config.write_text("personal-tokens = true\nworkers = 2\n")
+    site.environ["BEARERGUARD_SERVER_CONFIG"] = str(config)
+    with Administration(site.environ["BEARERGUARD_SERVER_STORE"], secret=SECRET) as administration:
+        api = administration.clients.add("API", introspects=[site.url])
+    issuer = Issuer(
+        site.url,
+        audience=site.url,
+        insecure_allow_http=True,
+        introspection=Introspection(api.client_id, client_secret=api.client_secret),
+    )
+    store = RedisStore(redis.url, secret=SHARED)
+    revocations = Revocations(store, max_token_life=366 * 86_400)
+    with site.served(), Guard(issuer, revocations=revocations) as guard:
+        with AuthorizationServer(
+            site.url,
+            store=site.environ["BEARERGUARD_SERVER_STORE"],
+            secret=SECRET,
+            scopes={"read": "Read"},
+            personal_tokens=PersonalTokens(),
+        ) as server:
+            new, other = (
+                server.personal_tokens.add("ada", name, scopes=["read"]) for name in ("CI", "Old")
+            )
+        assert guard.verify(new.value).subject == "ada"
+        assert guard.verify(other.value).scopes == {"read"}
+        began = time.monotonic()
+        with Administration(
+            site.environ["BEARERGUARD_SERVER_STORE"], secret=SECRET
+        ) as administration:
+            assert administration.personal_tokens.end(new.token.id)
+        eventually(lambda: not passes(guard, new.value))
+        print(f"refused elsewhere after {time.monotonic() - began:.2f} s")
+        assert guard.verify(other.value)
+
+
+def passes(guard: Guard, token: str) -> bool:
+    try:
+        guard.verify(token)
+    except TokenError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_a_sign_in_removes_a_few_rows_however_many_have_expired(harness: Harness
         "INSERT INTO login_attempts (digest, whole_at) VALUES (:digest, 1)",
         [{"digest": str(number)} for number in range(50)],
     )
-    harness.server._engine.people._login_endpoint._throttle.charge("ada", "192.0.2.1")
+    harness.server._engine.people.throttle.charge("ada", "192.0.2.1")
     assert count(harness, "login_attempts", "whole_at = 1") == 45
     harness.server.prune()
     assert count(harness, "login_attempts", "whole_at = 1") == 0
@@ -351,7 +351,7 @@ def test_a_client_that_failed_too_often_is_let_in_again_though_the_clock_was_set
 def test_sign_ins_are_not_refused_for_an_hour_because_the_clock_was_set_back(
     harness: Harness,
 ) -> None:
-    throttle = harness.server._engine.people._login_endpoint._throttle
+    throttle = harness.server._engine.people.throttle
     while not throttle.charge("ada", "192.0.2.1").wait:
         pass
     harness.clock.now -= 10 * 3600

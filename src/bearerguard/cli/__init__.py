@@ -54,8 +54,9 @@ _PLACES = {
         "Run the authorization server; a proxy in front of it provides TLS.",
     ),
     "revoke": ("server.revoke.revoke", "Revoke the grants of a user, one grant, or one token."),
-    "client": ("server.clients.app", "Register, list and remove clients."),
-    "user": ("server.users.app", "Add, list and disable users."),
+    "client": ("server.clients.app", "Register, list, edit and remove clients."),
+    "user": ("server.users.app", "Add, list, disable and delete users."),
+    "grants": ("server.grants.app", "List and revoke what users have allowed clients."),
     "keys": ("server.keys.app", "List, rotate and withdraw signing keys."),
     "store": ("server.store.app", "Copy and migrate the server's database."),
 }

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from json import dumps
 from shutil import get_terminal_size
 from typing import Annotated, Any
@@ -38,19 +38,21 @@ _PIPE_WIDTH, _UNBOUNDED = 1000, 1_000_000
 
 
 @contextmanager
-def endings(*, json: bool = False) -> Generator[None]:
+def endings(*, json: bool = False, beside: Mapping[str, Any] | None = None) -> Generator[None]:
     """Turn an error of this package into one line on standard error and an exit code.
 
-    With `json`, standard output gets the error as JSON too.
+    With `json`, standard output gets the error as JSON too; `beside` are the members that stand
+    beside it when a command has done a part of what it was asked for.
     """
+    end = partial(_end, beside={} if beside is None else beside, json=json)
     try:
         yield
     except ConfigurationError as error:
-        _end(str(error), MISCONFIGURED, json=json)
+        end(str(error), MISCONFIGURED)
     except LoginRequired as error:
-        _end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED, json=json)
+        end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED)
     except BearerGuardError as error:
-        _end(str(error), exit_code(error), json=json)
+        end(str(error), exit_code(error))
 
 
 @contextmanager
@@ -70,9 +72,9 @@ def exit_code(error: BearerGuardError) -> int:
     return UNAVAILABLE if error.temporary else FAILED
 
 
-def _end(message: str, code: int, *, json: bool) -> None:
+def _end(message: str, code: int, *, beside: Mapping[str, Any], json: bool) -> None:
     if json:
-        as_json({"error": {"message": message, "exit_code": code}})
+        as_json({**beside, "error": {"message": message, "exit_code": code}})
     console().print(f"[bold red]bearerguard:[/] {shown(message)}")
     raise typer.Exit(code)
 

@@ -1,4 +1,4 @@
-"""How commands read secrets: from a prompt without echo, or from standard input.
+"""How commands ask. Secrets come from a prompt without echo, or from standard input.
 
 Never from arguments: every user of the machine can read them, and shells store them in a history.
 """
@@ -28,3 +28,14 @@ def piped(what: str) -> str:
     if not line:
         raise ConfigurationError(f"standard input: {what} is expected on its first line")
     return line
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal, and end the command unless the answer is yes.
+
+    Raises:
+        ConfigurationError: there is no terminal to ask.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigurationError("there is no terminal to ask: pass --yes")
+    typer.confirm(question, abort=True, err=True)

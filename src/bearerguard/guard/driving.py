@@ -22,7 +22,10 @@ class LocalTransport(Transport, Protocol):
         ...
 
     def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
-        """Call `revoke` after each change with the revocations, as arguments of `Guard.revoke`."""
+        """Call `revoke` after each change with the revocations, as arguments of `Guard.revoke`.
+
+        Each has `expires_at` besides: until when the server's log has it, in Unix seconds.
+        """
         ...
 
     def publish(
@@ -42,6 +45,11 @@ class LocalTransport(Transport, Protocol):
     @property
     def binds_every_token(self) -> bool:
         """Whether the server issues only tokens that are bound to a key (RFC 9449)."""
+        ...
+
+    @property
+    def longest_token_life(self) -> float:
+        """For how many seconds revocations are kept, unless the guard's `revocations=` says it."""
         ...
 
 

@@ -306,7 +306,9 @@ class Guard:
         self._events = Events(on_event, clock, self._observers)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # a server keeps its revocations in its database
-            revocations = revocation.Revocations() if revocations is None else revocations
+            if revocations is None:
+                longest = max(each.longest_token_life for each in local)
+                revocations = revocation.Revocations(max_token_life=longest)
             revocations.use_log(local[0].revocation_store)
         used = (
             None

@@ -19,6 +19,9 @@ DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 §2.1
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # RFC 8693 §2.1
 
+# How the URI of a pushed authorization request begins (RFC 9126 §2.2)
+REQUEST_URI = "urn:ietf:params:oauth:request_uri:"
+
 # The types of tokens in a token exchange (RFC 8693 §3)
 TYPE_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 TYPE_ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
@@ -69,6 +72,7 @@ USE_DPOP_NONCE = "use_dpop_nonce"  # RFC 9449 §8, §9
 INVALID_TARGET = "invalid_target"  # RFC 8707 §2
 UNSUPPORTED_TOKEN_TYPE = "unsupported_token_type"  # RFC 7009 §2.2.1
 LOGIN_REQUIRED = "login_required"  # OpenID Connect Core §3.1.2.6
+INVALID_TOKEN = "invalid_token"  # RFC 6750 §3.1
 INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 §3.1
 INSUFFICIENT_USER_AUTHENTICATION = "insufficient_user_authentication"  # RFC 9470 §3
 

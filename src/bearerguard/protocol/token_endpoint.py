@@ -71,7 +71,9 @@ def request(endpoint: str, fields: Fields, proof: Proof, headers: Fields = ()) -
     It never uses a kept connection: one that turns out to be dead would have the request sent
     twice, and a code or a refresh token can be used only once.
     """
-    form = urlencode([*fields, *proof.parameters]).encode("ascii")
+    # A request that is pushed names its client, and so do some proofs.
+    others = (each for each in fields if each not in proof.parameters)
+    form = urlencode([*others, *proof.parameters]).encode("ascii")
     return Fetch("POST", endpoint, (*_HEADERS, *proof.headers, *headers), form)
 
 

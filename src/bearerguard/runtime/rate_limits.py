@@ -6,9 +6,16 @@ A store knows keys and seconds, and not what they limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from cachetools import TTLCache
+
+from bearerguard.runtime.process_lock import ProcessLock
+
+# The keys that a process remembers; beyond that, the one that was charged first is forgotten.
+_MAX_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +60,13 @@ class ThrottleStore(Protocol):
     """
 
     def charge(self, charges: Sequence[Charge]) -> float:
-        """Charge keys in order, up to the first whose limit is used up.
+        """Charge all keys, or none if the limit of one is used up.
 
-        The limits must not be exceeded by attempts that are charged at the same time. What was
-        charged before the key that is used up stays charged.
+        The limits must not be exceeded by attempts that are charged at the same time. The keys
+        differ.
 
         Returns:
-            0, or the seconds until the next attempt at the limit that is used up.
+            0, or the seconds until the next attempt at the first limit that is used up.
         """
         ...
 
@@ -70,3 +77,33 @@ class ThrottleStore(Protocol):
     def close(self) -> None:
         """Close connections; the store can be used again."""
         ...
+
+
+class ProcessLimit:
+    """A limit of many keys in the memory of this process, for what costs less than a shared store.
+
+    Args:
+        limit: how many attempts may be made for one key.
+        elapsed: seconds that have passed since some fixed moment.
+    """
+
+    def __init__(self, limit: RateLimit, elapsed: Callable[[], float]) -> None:
+        self._limit = limit
+        self._elapsed = elapsed
+        self._lock = ProcessLock()
+        self._whole_at = TTLCache[str, float](_MAX_KEYS, limit.span, timer=elapsed)
+
+    def charge(self, key: str) -> float:
+        """Charge an attempt to a key.
+
+        Returns:
+            0, or the seconds until the next attempt if the limit is used up.
+        """
+        limit, now = self._limit, self._elapsed()
+        latest = now + limit.span - limit.interval
+        with self._lock:
+            whole_at = max(now, self._whole_at.get(key, now))
+            if whole_at > latest:
+                return whole_at - latest
+            self._whole_at[key] = whole_at + limit.interval
+        return 0.0

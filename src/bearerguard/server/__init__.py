@@ -10,6 +10,7 @@ from bearerguard.errors import (
     AccountError,
     ClientError,
     PasswordRejected,
+    PersonalTokenError,
     SigningKeyError,
     StoreUnavailable,
 )
@@ -17,6 +18,7 @@ from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.rate_limits import RateLimit
 
 with Extra("server", needed_by=__name__):
+    from bearerguard.server.account.access import AccessPage, GrantedAccess
     from bearerguard.server.authorization_server import AuthorizationServer
     from bearerguard.server.clients.authentication_methods import (
         ClientAuthenticationMethod,
@@ -26,7 +28,7 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.clients.client import Client, ClientOptions
     from bearerguard.server.clients.metadata_documents import ClientMetadataDocuments
     from bearerguard.server.clients.registration import Registration
-    from bearerguard.server.clients.registry import Registered
+    from bearerguard.server.clients.registry import EditedClient, Registered
     from bearerguard.server.clients.trusted_issuers import MapSubject, TrustedIssuer
     from bearerguard.server.grants.registry import Grant, GrantRegistry
     from bearerguard.server.grants.token_issuer import TokenIssuer
@@ -37,27 +39,51 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.mutual_tls import MutualTls
     from bearerguard.server.observers import RequestRecord, ServerObserver
+    from bearerguard.server.pages.branding import Colors
     from bearerguard.server.revocations import Revoked
-    from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
+    from bearerguard.server.settings import Lifetimes, Resource, Scope, SigningKeys
+    from bearerguard.server.tokens.personal_tokens import (
+        NewPersonalToken,
+        PersonalToken,
+        PersonalTokens,
+    )
+    from bearerguard.server.upstream.options import (
+        Admission,
+        Admit,
+        GitHubLogin,
+        UpstreamIdentity,
+        UpstreamLogin,
+    )
 
 __all__ = [
+    "AccessPage",
     "Account",
     "AccountError",
+    "Admission",
+    "Admit",
     "AuthorizationServer",
     "Client",
     "ClientAuthenticationMethod",
     "ClientError",
     "ClientMetadataDocuments",
     "ClientOptions",
+    "Colors",
+    "EditedClient",
+    "GitHubLogin",
     "Grant",
     "GrantRegistry",
+    "GrantedAccess",
     "Lifetimes",
     "MapSubject",
     "MutualTls",
+    "NewPersonalToken",
     "OAuthError",
     "Parameters",
     "PasswordRejected",
     "PeopleOptions",
+    "PersonalToken",
+    "PersonalTokenError",
+    "PersonalTokens",
     "Presented",
     "RateLimit",
     "Registered",
@@ -66,6 +92,7 @@ __all__ = [
     "RequestRecord",
     "Resource",
     "Revoked",
+    "Scope",
     "ServerObserver",
     "SigningKeyError",
     "SigningKeys",
@@ -73,5 +100,7 @@ __all__ = [
     "TokenIssuer",
     "TokenResponse",
     "TrustedIssuer",
+    "UpstreamIdentity",
+    "UpstreamLogin",
     "User",
 ]

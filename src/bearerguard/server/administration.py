@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from bearerguard.runtime.reporting.events import Event
+from bearerguard.server.account.access import Access
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication_methods import AuthenticationMethods
 from bearerguard.server.clients.registry import ClientRegistry
@@ -23,6 +24,7 @@ from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
 from bearerguard.server.tokens.key_ring import KeyRing
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry
 
 _CONNECTIONS = 4
 # `Settings` requires an issuer; no operation here uses this one.
@@ -35,19 +37,25 @@ class ManagedServer:
     Attributes:
         clients: the registered clients.
         users: the accounts of users.
+        access: what clients may do for users: their grants, which it lists and revokes.
         keys: the signing keys.
+        personal_tokens: the personal access tokens of users.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
     """
 
     clients: ClientRegistry
     users: Accounts
+    access: Access
     keys: KeyRing
+    personal_tokens: PersonalTokenRegistry
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.clients = engine.clients
         self.users = engine.people.accounts
+        self.access = engine.access
         self.keys = engine.keys
+        self.personal_tokens = engine.personal_tokens
         self.authentication_methods: AuthenticationMethods = engine.authentication_methods
 
     def __enter__(self) -> Self:
@@ -64,7 +72,11 @@ class ManagedServer:
         self.close()
 
     def revoke(self, token: str) -> bool:
-        """Revoke an access token, or a refresh token with its grant; False if it is unknown."""
+        """Revoke an access token of any kind, or a refresh token with its grant.
+
+        Returns:
+            False if it is unknown.
+        """
         return self._engine.revocation.revoke(token)
 
     def revoke_grant(self, grant_id: str) -> bool:
@@ -79,6 +91,9 @@ class ManagedServer:
         client_id: str | None = None,
     ) -> int:
         """Revoke all grants of a user, to one client or to all; return how many.
+
+        The personal access tokens that those clients made for the user end, and count, too; with
+        the grants to all, every personal access token of the user.
 
         Args:
             login: the user's login name.
@@ -96,11 +111,16 @@ class ManagedServer:
         """Disable a user: no sign-in, and all sessions and tokens end."""
         return self.users.disable(login)
 
+    def delete_user(self, login: str) -> Account:
+        """Delete a user's account, and end all that the user has allowed; see `users.delete`."""
+        return self.users.delete(login)
+
     def close(self) -> None:
         """Close this process's connections; the next request opens new ones."""
         self._engine.upkeep.close()
         if self._engine.verifier is not None:
             self._engine.verifier.close()
+        self._engine.people.upstreams.close()
         self._engine.database.close()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -44,6 +45,10 @@ _ROUTINE_ERRORS = frozenset(
         "consent_required",
         "interaction_required",
         "account_selection_required",
+        # What a device that polls is told (RFC 8628 §3.5).
+        "authorization_pending",
+        "slow_down",
+        "expired_token",
     }
 )
 
@@ -123,6 +128,19 @@ class Audit:
             shown = event.shown()
             text = JsonText({**shown, "lines_left_out": left_out} if left_out else shown)
             _log.log(level, "%s %s", event.code, text, extra=event.log_fields(shown))
+
+
+# Letters and digits that nobody confuses, in writing or by phone.
+_LETTERS = "23456789BCDFGHJKMNPQRSTVWXYZ"
+
+
+def new_reference() -> str:
+    """Return the `reference` of an event, which the error page shows too: such as `7KQ2-M9XD`.
+
+    Of 100 000 pages, two have the same with a probability of about 1 %.
+    """
+    letters = [secrets.choice(_LETTERS) for _ in range(8)]
+    return f"{''.join(letters[:4])}-{''.join(letters[4:])}"
 
 
 @contextmanager

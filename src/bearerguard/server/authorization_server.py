@@ -41,6 +41,7 @@ from bearerguard.server.settings import (
     Dpop,
     Lifetimes,
     Resource,
+    Scope,
     Settings,
     SigningKeys,
     UnknownScopes,
@@ -48,6 +49,8 @@ from bearerguard.server.settings import (
 )
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
+from bearerguard.server.tokens.personal_tokens import PersonalTokens
+from bearerguard.server.upstream.provider import Provider
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
@@ -69,8 +72,8 @@ class AuthorizationServer(ManagedServer):
             `postgresql://user:password@host/database` for several machines.
         secret: at least 32 random bytes, which seal the signing keys; by default that of
             `BEARERGUARD_SERVER_SECRET`. To renew it, pass a list, the newest first.
-        scopes: every scope with its description for people; by default those that clients
-            are registered for.
+        scopes: every scope with its description for people, as text or as a `Scope`; by default
+            those that clients are registered for.
         resources: the APIs that tokens are for; the first is the default. Without any, the
             API is the issuer's own URL.
         people: how users sign in, and what the pages look like.
@@ -86,11 +89,14 @@ class AuthorizationServer(ManagedServer):
             read). A client with `dpop_bound_access_tokens` always needs one.
         dpop_nonces: whether proofs must contain a nonce of this server (RFC 9449 §8), so that
             none can be made long before it is used.
+        require_par: whether clients must push their authorization requests (RFC 9126 §5). A client
+            with `require_pushed_authorization_requests` always must; any client may.
         mutual_tls: takes the certificates of TLS clients (RFC 8705), which authenticate them, and
             which tokens can be bound to; by default none is taken.
         client_metadata: accepts clients that are identified by the URL of their metadata
             document; by default none.
         registration: lets clients register themselves (RFC 7591); by default none can.
+        personal_tokens: lets users make personal access tokens; by default none can.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
         threads: how many requests are handled at once under ASGI. Half as many passwords are
             checked at once besides; under WSGI, in the web server's threads.
@@ -101,14 +107,17 @@ class AuthorizationServer(ManagedServer):
         observers: receive a record of each response, and what the database does; for metrics.
         trusted_issuers: identity providers and workload platforms whose assertions are accepted,
             each a `TrustedIssuer` (RFC 7523).
-        transport: sends the requests to trusted issuers; an `HttpTransport` by default.
+        transport: sends the requests to trusted issuers and upstreams; an `HttpTransport` by
+            default.
         clock: returns Unix seconds.
         environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
 
     Attributes:
         clients: the registered clients.
         users: the accounts of users.
+        access: what clients may do for users: their grants, which it lists and revokes.
         keys: the signing keys.
+        personal_tokens: the personal access tokens of users.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
         grants: the grants by grant type; `register` adds one of your own.
         tokens: issues tokens, for grants of your own.
@@ -124,7 +133,7 @@ class AuthorizationServer(ManagedServer):
         *,
         store: str = "sqlite:///auth.db",
         secret: GivenSecret | None = None,
-        scopes: Mapping[str, str] | None = None,
+        scopes: Mapping[str, str | Scope] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,
         lifetimes: Lifetimes = _LIFETIMES,
@@ -133,9 +142,11 @@ class AuthorizationServer(ManagedServer):
         unknown_scopes: UnknownScopes = IGNORE,
         dpop: Dpop = ALLOWED,
         dpop_nonces: bool = False,
+        require_par: bool = False,
         mutual_tls: MutualTls | None = None,
         client_metadata: ClientMetadataDocuments | None = None,
         registration: Registration | None = None,
+        personal_tokens: PersonalTokens | None = None,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
         health_path: str | None = None,
@@ -154,6 +165,7 @@ class AuthorizationServer(ManagedServer):
         for option, given, kind in (
             ("client_metadata", client_metadata, ClientMetadataDocuments),
             ("registration", registration, Registration),
+            ("personal_tokens", personal_tokens, PersonalTokens),
         ):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{option}=: pass {kind.__name__}(...)")
@@ -167,8 +179,10 @@ class AuthorizationServer(ManagedServer):
             unknown_scopes=unknown_scopes,
             dpop=dpop,
             dpop_nonces=dpop_nonces,
+            require_par=require_par,
             mutual_tls=mutual_tls,
             insecure_allow_http=insecure_allow_http,
+            api_scope=None if personal_tokens is None else personal_tokens.api_scope,
         )
         trusted = check_trusted_issuers(trusted_issuers)
         verifier: AssertionVerifier | None = None
@@ -178,9 +192,18 @@ class AuthorizationServer(ManagedServer):
             verifier = assertions.verifier(
                 trusted, transport=transport, clock=clock, on_event=on_event
             )
+        providers: Sequence[Provider] = ()
+        if people is not None and people.upstreams:
+            from bearerguard.server.hosting import assertions  # noqa: PLC0415 - it knows the guard
+
+            providers = assertions.providers(
+                people.upstreams, transport=transport, clock=clock, on_event=on_event
+            )
         self._threads = threads
         login_threads = max(1, threads // 2)
-        connections = threads + login_threads + _SPARE_CONNECTIONS
+        # Each upstream has as many, which wait without a connection for most of the time.
+        upstream_threads = login_threads if providers else 0
+        connections = threads + login_threads + upstream_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections, patient=True)
         self.database: Database = database
         server_secret = find_secret(secret, database, environ)
@@ -200,6 +223,8 @@ class AuthorizationServer(ManagedServer):
             observers=observers,
             trusted_issuers=trusted,
             verifier=verifier,
+            personal_tokens=personal_tokens,
+            providers=providers,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants

@@ -11,6 +11,9 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.protocol import names, resource_metadata
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.account.access import Access
+from bearerguard.server.account.account_page import AccountPage
+from bearerguard.server.account.password_page import PASSWORD
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as client_options
 from bearerguard.server.clients.authentication import ClientAuthentication
@@ -37,14 +40,21 @@ from bearerguard.server.clients.trusted_issuers import (
 from bearerguard.server.clients.workload_identity import WorkloadIdentity
 from bearerguard.server.endpoints import health, metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
+from bearerguard.server.endpoints.device import DeviceEndpoint
+from bearerguard.server.endpoints.device_authorization import DeviceAuthorizationEndpoint
 from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
+from bearerguard.server.endpoints.personal_tokens_api import API, PersonalTokensApi
+from bearerguard.server.endpoints.personal_tokens_page import PAGE, PersonalTokensPage
+from bearerguard.server.endpoints.pushed_authorization import PushedAuthorizationEndpoint
 from bearerguard.server.endpoints.registration import RegistrationEndpoint
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint, asks_for_own_token
 from bearerguard.server.grants.authorization_code import AuthorizationCodeGrant
 from bearerguard.server.grants.client_credentials import ClientCredentialsGrant
+from bearerguard.server.grants.device_code import DeviceCodeGrant
 from bearerguard.server.grants.jwt_bearer import JwtBearerGrant
+from bearerguard.server.grants.pushed_requests import PushedRequests
 from bearerguard.server.grants.refresh_token import RefreshTokenGrant
 from bearerguard.server.grants.registry import GrantRegistry
 from bearerguard.server.grants.token_exchange import TokenExchangeGrant
@@ -52,9 +62,12 @@ from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
-from bearerguard.server.login.login_endpoint import LOGIN
+from bearerguard.server.login.devices import DEVICE
+from bearerguard.server.login.login_endpoint import ACCOUNT, LOGOUT
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.login.steps import LOGIN
+from bearerguard.server.login.upstream_endpoint import LOGOUT_TOKENS
 from bearerguard.server.mutual_tls import MutualTls
 from bearerguard.server.observers import Observers, ServerObserver
 from bearerguard.server.revocations import Revocations
@@ -65,11 +78,19 @@ from bearerguard.server.store.versions import Versions
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.dpop import TokenRequestProofs
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry, PersonalTokens
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
+from bearerguard.server.upstream.provider import Provider
 
 # The endpoints at which a client authenticates.
-_AUDIENCES = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
+_AUDIENCES = (
+    metadata.TOKEN,
+    metadata.REVOKE,
+    metadata.INTROSPECT,
+    metadata.PUSH,
+    metadata.DEVICE_AUTHORIZATION,
+)
 # The methods that a process may have which serves, where this one only administers.
 _ELSEWHERE = (
     client_options.WORKLOAD_IDENTITY,
@@ -87,6 +108,7 @@ class Engine:
     grants: GrantRegistry
     clients: ClientRegistry
     people: People
+    access: Access
     introspection: TokenIntrospection
     revocation: TokenRevocation
     tokens: TokenIssuer
@@ -112,6 +134,8 @@ class Engine:
         observers: Sequence[ServerObserver] = (),
         trusted_issuers: Sequence[TrustedIssuer] = (),
         verifier: AssertionVerifier | None = None,
+        personal_tokens: PersonalTokens | None = None,
+        providers: Sequence[Provider] = (),
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -180,7 +204,18 @@ class Engine:
             on_disabled=lambda user_id: self.end_user(user_id, reason="user_disabled"),
             options=people,
             password_places=password_places,
+            providers=providers,
+            end_logins=self.revocations.login,
         )
+        self.personal_tokens: PersonalTokenRegistry = PersonalTokenRegistry(
+            personal_tokens,
+            settings=settings,
+            secret=secret,
+            registry=self.clients,
+            revocations=self.revocations,
+            **shared,
+        )
+        self.access, self._account = self._account_parts()
         access = AccessTokens(
             database=database,
             settings=settings,
@@ -191,15 +226,28 @@ class Engine:
             any_issuer=any_issuer,
         )
         refresh = RefreshTokens(secret, settings, clock)
-        self.introspection = TokenIntrospection(access, settings, audit)
+        self.introspection = TokenIntrospection(access, settings, audit, self.personal_tokens)
         self.revocation = TokenRevocation(
-            access=access, refresh=refresh, revocations=self.revocations, **shared
+            access=access,
+            refresh=refresh,
+            revocations=self.revocations,
+            personal=self.personal_tokens,
+            **shared,
         )
         shared |= {"settings": settings, "access": access, "refresh": refresh}
         self.tokens = TokenIssuer(**shared)
         shared |= {"revocations": self.revocations}
         self.codes = AuthorizationCodeGrant(
             secret=secret, tokens=self.tokens, note_use=self.clients.note_use, **shared
+        )
+        self._device_codes = DeviceCodeGrant(
+            database=database,
+            secret=secret,
+            settings=settings,
+            tokens=self.tokens,
+            audit=audit,
+            clock=clock,
+            note_use=self.clients.note_use,
         )
         self._register_grants(RefreshTokenGrant(**shared), access)
         self._register_methods()
@@ -216,21 +264,9 @@ class Engine:
         authentication = self._authentication = ClientAuthentication(
             self.clients, self.authentication_methods, elapsed
         )
-        proofs = TokenRequestProofs(
-            settings.url(metadata.TOKEN),
-            database=database,
-            secret=secret,
-            settings=settings,
-            clock=clock,
-        )
+        proofs = self._proofs(metadata.TOKEN, secret)
         self._token = TokenEndpoint(authentication, self.grants, proofs)
-        self._authorize = AuthorizationEndpoint(
-            settings=settings,
-            registry=self.clients,
-            codes=self.codes,
-            people=self.people,
-            audit=audit,
-        )
+        self._make_authorization(authentication, secret, audit, elapsed)
         self._revoke = RevocationEndpoint(authentication, self.revocation)
         self._introspect = IntrospectionEndpoint(
             authentication=authentication,
@@ -252,7 +288,19 @@ class Engine:
             )
         )
         self.health = Health(self.keys, elapsed)
-        endpoints = self._endpoints()
+        personal, self._below = self._of_personal_tokens(access, proofs)
+        endpoints = self._endpoints() | self._endpoints_of_devices(audit) | personal
+        self._serve(endpoints, health_path, ready_path, audit, watching)
+
+    def _serve(
+        self,
+        endpoints: dict[str, Endpoint],
+        health_path: str | None,
+        ready_path: str | None,
+        audit: Audit,
+        watching: Observers,
+    ) -> None:
+        """Make the router of all paths."""
         probes = health.paths(health_path, ready_path, frozenset(endpoints))
         served = self._served(endpoints, probes)
         self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
@@ -260,8 +308,110 @@ class Engine:
         # Where the metadata is of the API that the well-known root describes.
         self._at_root: str | None = None
         self._router = Router(
-            served, is_origin=self.clients.is_origin, audit=audit, observers=watching
+            served,
+            below=self._below,
+            is_origin=self.clients.is_origin,
+            audit=audit,
+            observers=watching,
         )
+
+    def _account_parts(self) -> tuple[Access, AccountPage]:
+        """Return what lists and ends grants, and the page on which users do it."""
+        access = Access(
+            database=self.database,
+            clients=self.clients,
+            revocations=self.revocations,
+            end_user=self.end_user,
+            forget=self.people.forget,
+            user_id=lambda login: self.people.accounts.get(login).user_id,
+            clock=self._clock,
+        )
+        page = AccountPage(
+            self.people,
+            access,
+            registry=self.clients,
+            settings=self.settings,
+            clock=self._clock,
+            tokens=self.settings.base_path + PAGE if self.personal_tokens.options else "",
+        )
+        return access, page
+
+    def _make_authorization(
+        self,
+        authentication: ClientAuthentication,
+        secret: ServerSecret,
+        audit: Audit,
+        elapsed: Callable[[], float],
+    ) -> None:
+        """Make the endpoints to which authorization requests are sent."""
+        settings = self.settings
+        pushed = PushedRequests(
+            database=self.database, secret=secret, settings=settings, clock=self._clock
+        )
+        self._authorize = AuthorizationEndpoint(
+            settings=settings,
+            registry=self.clients,
+            codes=self.codes,
+            pushed=pushed,
+            people=self.people,
+            audit=audit,
+        )
+        self._push = PushedAuthorizationEndpoint(
+            authentication=authentication,
+            authorization=self._authorize,
+            pushed=pushed,
+            proofs=self._proofs(metadata.PUSH, secret),
+            settings=settings,
+            throttle=self.people.throttle,
+            elapsed=elapsed,
+        )
+
+    def _proofs(self, path: str, secret: ServerSecret) -> TokenRequestProofs:
+        """Return what checks the DPoP proofs of requests to an endpoint."""
+        return TokenRequestProofs(
+            self.settings.url(path),
+            database=self.database,
+            secret=secret,
+            settings=self.settings,
+            clock=self._clock,
+        )
+
+    def _of_personal_tokens(
+        self, access: AccessTokens, proofs: TokenRequestProofs
+    ) -> tuple[dict[str, Endpoint], dict[str, Endpoint]]:
+        """Return the endpoints of personal access tokens: by path, and by what is above the path.
+
+        There may be none. Those of the second mapping serve all paths that have one more segment.
+        """
+        registry, settings = self.personal_tokens, self.settings
+        options, base = registry.options, settings.base_path
+        below: dict[str, Endpoint] = {}
+        if options is None:
+            return {}, below
+        page = PersonalTokensPage(
+            registry,
+            options,
+            people=self.people,
+            settings=settings,
+            account=base + ACCOUNT,
+        )
+        endpoints = {base + PAGE: self._for_people("personal_tokens", page.handle)}
+        if options.api_scope is not None:
+            api = PersonalTokensApi(
+                registry,
+                options.api_scope,
+                max_login_age=options.max_login_age,
+                access=access,
+                proofs=proofs,
+                settings=settings,
+                database=self.database,
+                throttle=self.people.throttle,
+                is_enabled=self.people.is_enabled,
+            )
+            endpoints[base + API] = Endpoint("personal_tokens_api", api.handle)
+            handle_one = self._with_upkeep(api.handle_one)
+            below[base + API] = Endpoint("personal_tokens_api", handle_one)
+        return endpoints, below
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -271,6 +421,7 @@ class Engine:
         )
         for grant in (self.codes, ClientCredentialsGrant(tokens), refresh_tokens, exchange):
             self.grants.register(grant)
+        self.grants.register(self._device_codes)
         if trusted:
             self.grants.register(
                 JwtBearerGrant(trusted, registry=self.clients, settings=settings, tokens=tokens)
@@ -322,9 +473,27 @@ class Engine:
         """Return the response to a request to one of `paths` whose body exceeds the limit."""
         return self._router.too_large(path, method)
 
-    def busy(self) -> Response:
-        """Return the response to a login for which there is no thread."""
-        return self._router.busy(self.settings.base_path + LOGIN, "POST", self.people.busy)
+    def busy(self, request: Request) -> Response:
+        """Return the response to a request to one of `paths` for which there is no thread."""
+        return self._router.busy(request)
+
+    def alone(self, root: str, path: str, method: str, accept: str) -> Response:
+        """Return the response to a request to none of `paths`, if no API is behind the server.
+
+        Browsers, which ask for HTML, get pages. Anybody can ask for anything: it is not logged.
+
+        Args:
+            root: where the app is mounted (`root_path`, `SCRIPT_NAME`).
+            path: the requested path, which may contain `root`.
+            method: the method.
+            accept: the request's `Accept`.
+        """
+        if "text/html" not in accept.lower():
+            return responses.not_found()
+        places = {"", self.settings.base_path, root.rstrip("/")}
+        is_start = path.rstrip("/") in places and method in {"GET", "HEAD"}
+        response = self.people.start() if is_start else self.people.not_found()
+        return replace(response, body=b"") if method == "HEAD" else response
 
     def publish(
         self, path: str, respond: Callable[[str, Callable[[str], str | None]], Response]
@@ -347,7 +516,17 @@ class Engine:
 
     def is_login(self, method: str, path: str) -> bool:
         """Whether a request carries a password, which takes long to check."""
-        return method == "POST" and path == self.settings.base_path + LOGIN
+        below = path.removeprefix(self.settings.base_path)
+        return method == "POST" and below in {LOGIN, PASSWORD}
+
+    @property
+    def upstream_places(self) -> frozenset[str]:
+        """The names of the places for requests that may wait for an issuer elsewhere."""
+        return frozenset(self.people.waiting_paths.values())
+
+    def upstream_place(self, path: str) -> str | None:
+        """Return the name of the places that a request to one of `paths` waits in, or None."""
+        return self.people.waiting_paths.get(path.removeprefix(self.settings.base_path))
 
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""
@@ -371,7 +550,7 @@ class Engine:
         )
 
     def served_path(self, root: str, path: str) -> str | None:
-        """Return which of `paths` a request for `path` means, or None.
+        """Return which path of this server a request for `path` means, or None.
 
         `root` is where the app is mounted (`root_path`, `SCRIPT_NAME`); `path` may contain it or
         not. The issuer's URL may contain it, too, or not.
@@ -379,7 +558,7 @@ class Engine:
         root = root.rstrip("/")
         below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
         for candidate in (root + below, self.settings.base_path + below if root else ""):
-            if candidate in self.paths:
+            if candidate in self.paths or (self._below and self._router.endpoint(candidate)):
                 return candidate
         return None
 
@@ -393,10 +572,17 @@ class Engine:
             user_id = self.people.accounts.get(login).user_id
         return self.end_user(str(user_id), client_id)
 
-    def end_user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
-        """Revoke all grants of a user, to one client or to all; return how many."""
+    def end_user(
+        self,
+        user_id: str,
+        client_id: str | None = None,
+        *,
+        reason: str = "asked",
+        personal: bool = True,
+    ) -> int:
+        """Revoke all grants of a user, to one client or to all; see `Revocations.user`."""
         self.people.forget(user_id, client_id)
-        return self.revocations.user(user_id, client_id, reason=reason)
+        return self.revocations.user(user_id, client_id, reason=reason, personal=personal)
 
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path
@@ -406,6 +592,9 @@ class Engine:
             base + metadata.TOKEN: Endpoint("token", self._token.handle, Readers.REGISTERED),
             base + metadata.REVOKE: Endpoint("revocation", self._revoke.handle, Readers.REGISTERED),
             base + metadata.INTROSPECT: Endpoint("introspection", self._introspect.handle),
+            base + metadata.PUSH: Endpoint(
+                "pushed_authorization", self._push.handle, Readers.REGISTERED
+            ),
             base + metadata.JWKS: Endpoint("jwks", self._jwks, Readers.EVERYBODY),
         }
         if self._register is not None:
@@ -417,14 +606,40 @@ class Engine:
         endpoints[metadata.oauth_path(self.settings)] = oauth
         endpoints |= dict.fromkeys(metadata.openid_paths(self.settings), openid)
         for path in self.people.paths:
-            name = "login" if path == LOGIN else "logout"
+            name = "logout" if path == LOGOUT else "login"
             endpoints[base + path] = self._for_people(name, self.people.handle)
+        for path in self._account.paths:
+            endpoints[base + path] = self._for_people("account", self._account.handle)
+        for key in self.people.upstreams.providers:
+            endpoints[base + LOGOUT_TOKENS + key] = Endpoint(
+                "backchannel_logout", self.people.upstreams.log_out
+            )
         return endpoints
 
-    def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:
-        return Endpoint(
-            name, handle, unavailable=self.people.unavailable, too_large=self.people.too_large
+    def _endpoints_of_devices(self, audit: Audit) -> dict[str, Endpoint]:
+        base, settings = self.settings.base_path, self.settings
+        asking = DeviceAuthorizationEndpoint(
+            authentication=self._authentication,
+            codes=self._device_codes,
+            settings=settings,
+            throttle=self.people.throttle,
         )
+        page = DeviceEndpoint(
+            settings=settings,
+            registry=self.clients,
+            codes=self._device_codes,
+            people=self.people,
+            audit=audit,
+        )
+        return {
+            base + metadata.DEVICE_AUTHORIZATION: Endpoint(
+                "device_authorization", asking.handle, Readers.REGISTERED
+            ),
+            base + DEVICE: self._for_people("device", page.handle),
+        }
+
+    def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:
+        return Endpoint(name, handle, errors=self.people)
 
     def _with_upkeep(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
         """Return `handle`, which reads the versions once, followed by the upkeep that is due."""

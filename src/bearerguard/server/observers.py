@@ -32,8 +32,10 @@ class RequestRecord:
     A request whose client disconnected before its body was complete makes no record.
 
     Attributes:
-        endpoint: `token`, `authorization`, `consent`, `login`, `logout`, `revocation`,
-            `introspection`, `jwks`, `metadata`, `health` or `live`.
+        endpoint: `token`, `authorization`, `pushed_authorization`, `device_authorization`,
+            `device`, `consent`, `login`, `logout`, `account`, `personal_tokens`,
+            `personal_tokens_api`, `backchannel_logout`, `revocation`, `introspection`,
+            `registration`, `jwks`, `metadata`, `resource_metadata`, `health` or `live`.
         method: `GET`, `HEAD`, `OPTIONS`, `POST` or `other`.
         grant_type: of a token request, if it is that of a registered grant, else `other`; None
             for other endpoints, and where the parameter is absent or the form is malformed.

@@ -33,15 +33,24 @@ VARIABLES = frozenset(
         *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
         *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
         *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
+        *("PUSHED_REQUEST_LIFETIME", "REQUIRE_PAR", "DEVICE_CODE_LIFETIME"),
         *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES", "TRUSTED_ISSUERS", "DPOP", "DPOP_NONCES"),
         *("CLIENT_METADATA", "CLIENT_METADATA_HOSTS", "REGISTRATION", "REGISTRATION_TOKEN"),
+        *("PERSONAL_TOKENS",),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
         *("MUTUAL_TLS", "MUTUAL_TLS_AUTHORITIES", "MUTUAL_TLS_URL"),
+        *("POWERFUL_SCOPES", "SITE_NAME", "LOGO", "COLOR", "COLOR_DARK"),
+        *("UPSTREAM", "UPSTREAM_CLIENT_ID", "UPSTREAM_SECRET", "UPSTREAM_NAME", "UPSTREAM_DOMAINS"),
+        "PASSWORD_LOGIN",
         *("LOG_FORMAT", "SECRET_FILE", "CONFIG", "WORKERS", "SHUTDOWN_DELAY", "METRICS_PATH"),
     )
 )
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
+# RFC 9126 §2.2 suggests 5 to 600 seconds.
+_MAX_PUSHED_LIFETIME = 600.0
+# The longer user codes live, the more of them there are to guess (RFC 8628 §5.1).
+_MAX_DEVICE_CODE_LIFETIME = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,10 @@ class Lifetimes:
         refresh_grace: in which a client whose response got lost may repeat a refresh; 0 for none.
         code: of an authorization code; 600 at most (RFC 6749 §4.1.2).
         client_secret_overlap: for which a client's old secret stays valid beside a new one.
+        pushed_request: in which a user must arrive with a pushed authorization request; 600 at most
+            (RFC 9126 §2.2).
+        device_code: in which somebody must allow what a device asks for, and the device must get
+            its tokens; 3600 at most (RFC 8628 §3.2).
 
     Raises:
         ConfigurationError: one is no number of seconds, or does not fit another.
@@ -66,15 +79,30 @@ class Lifetimes:
     refresh_grace: float = 10
     code: float = 60
     client_secret_overlap: float = DAY
+    pushed_request: float = 60
+    device_code: float = 600
 
     def __post_init__(self) -> None:
-        for name in ("access_token", "refresh_token", "refresh_token_max", "code"):
+        for name in (
+            *("access_token", "refresh_token", "refresh_token_max", "code"),
+            *("pushed_request", "device_code"),
+        ):
             check_lifetime(f"Lifetimes({name}=)", getattr(self, name))
         for name in ("refresh_grace", "client_secret_overlap"):
             check_duration(f"Lifetimes({name}=)", getattr(self, name))
         if self.code > _MAX_CODE_LIFETIME:
             raise ConfigurationError(
                 f"Lifetimes(code=): {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
+            )
+        if self.pushed_request > _MAX_PUSHED_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(pushed_request=): {_MAX_PUSHED_LIFETIME:.0f} seconds at most"
+                " (RFC 9126 §2.2)"
+            )
+        if self.device_code > _MAX_DEVICE_CODE_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(device_code=): {_MAX_DEVICE_CODE_LIFETIME:.0f} seconds at most: user"
+                " codes are short, and must not be guessed (RFC 8628 §5.1)"
             )
         if self.refresh_token_max < self.refresh_token:
             raise ConfigurationError(
@@ -144,6 +172,30 @@ class Resource:
             check_lifetime("Resource(access_token_lifetime=)", self.access_token_lifetime)
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A scope as the consent page shows it.
+
+    Args:
+        description: what a client can do with it, for people: "See your recordings".
+        powerful: whether the page marks it, because it allows much or cannot be undone.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+
+    description: str
+    powerful: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.description, str) or not self.description.strip():
+            raise ConfigurationError(
+                'Scope(description=): say what it allows: Scope("Delete your recordings")'
+            )
+        if not isinstance(self.powerful, bool):
+            raise ConfigurationError("Scope(powerful=): pass True or False")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The options of a server; see `AuthorizationServer`.
@@ -153,7 +205,7 @@ class Settings:
 
     issuer: str
     resources: tuple[Resource, ...]
-    scopes: Mapping[str, str] | None
+    scopes: Mapping[str, str | Scope] | None
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     signing: SigningKeys = field(default_factory=SigningKeys)
     accept_endpoint_audiences: bool = False
@@ -162,6 +214,9 @@ class Settings:
     dpop: Dpop = ALLOWED
     dpop_nonces: bool = False
     mutual_tls: MutualTls | None = None
+    require_par: bool = False
+    # `PersonalTokens(api_scope=)`: whoever has it makes tokens that live for a year.
+    api_scope: str | None = None
     # True if the resources and grants are known to other processes only: a command has no options.
     any_resource: bool = False
 
@@ -186,6 +241,8 @@ class Settings:
             )
         if not isinstance(self.dpop_nonces, bool):
             raise ConfigurationError("dpop_nonces=: pass True or False")
+        if not isinstance(self.require_par, bool):
+            raise ConfigurationError("require_par=: pass True or False")
         if self.mutual_tls is not None and not isinstance(self.mutual_tls, MutualTls):
             raise ConfigurationError('mutual_tls=: pass MutualTls(...), such as MutualTls("nginx")')
         if self.dpop_nonces and self.dpop == OFF:
@@ -221,7 +278,8 @@ class Settings:
     def scopes_of_strangers(self, option: str, chosen: Sequence[str] | None) -> tuple[str, ...]:
         """Return the scopes that clients may have that no operator registered.
 
-        `chosen` are those of the option. Raises `ConfigurationError` if there are none.
+        `chosen` are those of the option. The scope of the API of personal tokens is none of them.
+        Raises `ConfigurationError` if there are none.
         """
         known = self.scopes
         if known is None and chosen is None:
@@ -236,11 +294,22 @@ class Settings:
                 f"{option}: the server has no scope {quoted(unknown[0])}: add it to"
                 f" AuthorizationServer(scopes=), or choose from {list(known or ())}"
             )
-        return names
+        if chosen is not None and self.api_scope in names:
+            raise ConfigurationError(
+                f"{option}: leave out {quoted(self.api_scope)}, which is"
+                " PersonalTokens(api_scope=): register the clients that make personal tokens"
+            )
+        return tuple(name for name in names if name != self.api_scope)
 
     def describe(self, name: str) -> str:
         """Return the description of a scope, or its name."""
-        return (self.scopes or {}).get(name) or name
+        found = (self.scopes or {}).get(name)
+        return (found.description if isinstance(found, Scope) else found) or name
+
+    def is_powerful(self, name: str) -> bool:
+        """Whether the consent page marks a scope."""
+        found = (self.scopes or {}).get(name)
+        return name == self.api_scope or (isinstance(found, Scope) and found.powerful)
 
     def _check_issuer(self) -> None:
         url: object = self.issuer
@@ -264,7 +333,7 @@ class Settings:
         if given is None:
             return
         if not isinstance(given, Mapping) or not all(
-            isinstance(name, str) and isinstance(text, str) and scope.is_scope_token(name)
+            isinstance(name, str) and isinstance(text, str | Scope) and scope.is_scope_token(name)
             for name, text in given.items()
         ):
             raise ConfigurationError(

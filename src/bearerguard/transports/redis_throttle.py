@@ -28,8 +28,9 @@ local function keep(key, whole_at)
 end
 """
 # ARGV: the interval and the span of each limit. A time beyond the span means that the clock was
-# set back since.
+# set back since. All keys are checked before one is written.
 _CHARGE = f"""{_NOW}
+local charged = {{}}
 for place, key in ipairs(KEYS) do
   local interval, span = tonumber(ARGV[2 * place - 1]), tonumber(ARGV[2 * place])
   local latest = now + span - interval
@@ -37,7 +38,10 @@ for place, key in ipairs(KEYS) do
   if whole_at > latest and whole_at <= now + span then
     return math.max(1, math.ceil(whole_at - latest))
   end
-  keep(key, math.min(latest, math.max(now, whole_at)) + interval)
+  charged[place] = math.min(latest, math.max(now, whole_at)) + interval
+end
+for place, key in ipairs(KEYS) do
+  keep(key, charged[place])
 end
 return 0
 """
@@ -80,7 +84,7 @@ class RedisThrottle:
         return f"RedisThrottle(prefix={self.prefix!r})"
 
     def charge(self, charges: Sequence[Charge]) -> float:
-        """Charge keys in order, up to the first whose limit is used up; see `ThrottleStore`."""
+        """Charge all keys, or none if the limit of one is used up; see `ThrottleStore`."""
         return self._charge(charges)
 
     def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:

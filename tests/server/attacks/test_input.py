@@ -70,7 +70,7 @@ PAIRS = st.lists(
 BODIES = st.binary(max_size=80) | PAIRS.map(
     lambda pairs: urlencode(pairs, errors="surrogatepass").encode()
 )
-PEOPLES_OWN = {"/oauth/login", "/oauth/logout"}
+PEOPLES_OWN = {"/oauth/login", "/oauth/logout", "/oauth/account", "/oauth/account/password"}
 
 
 pytestmark = pytest.mark.both_engines

@@ -29,7 +29,7 @@ class PeopleHarness:
         self, folder: Path, store: Store | None = None, *, issuer: str = ISSUER, **options: Any
     ) -> None:
         self.issuer = issuer
-        self.clock = Clock()
+        self.clock: Clock = options.pop("clock", None) or Clock()
         self.events: list[Event] = []
         self.disabled: list[str] = []
         self.database = Database((store or sqlite_store(folder)).url, connections=8)
@@ -42,6 +42,8 @@ class PeopleHarness:
             clock=self.clock,
             audit=Audit(self.events.append, self.clock, by="request"),
             on_disabled=self.disabled.append,
+            methods=options.pop("methods", ()),
+            further=options.pop("further", ()),
             options=PeopleOptions(**options),
         )
 

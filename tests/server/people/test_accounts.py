@@ -71,6 +71,7 @@ def test_a_hash_of_weaker_parameters_is_renewed_when_its_password_comes(
         harness.clock,
         audit=Audit(harness.events.append, harness.clock),
         on_disabled=harness.disabled.append,
+        on_unlinked=lambda *_: None,
     )
     before = harness.rows("users")[0].password_hash
     assert accounts.check("ada", "wrong password") is None

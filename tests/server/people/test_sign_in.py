@@ -27,7 +27,8 @@ def test_the_right_password_signs_in_and_the_page_says_as_whom(harness: PeopleHa
     assert page.title == "Sign in · api.example.com"
     response = visitor.submit(page, username=" ADA ", password=PASSWORD)
     assert (response.status, path(response)) == (303, LOGIN)
-    assert "as Ada Lovelace" in visitor.follow(response).text
+    assert path(visitor.follow(response)) == "/oauth/account"
+    assert "as Ada Lovelace" in visitor.get(LOGOUT).text
     assert harness.reported == ["login_succeeded"]
 
 
@@ -47,7 +48,7 @@ def test_whatever_is_wrong_the_page_says_the_same(
     assert password not in page.html
     assert 'role="alert"' in page.html
     assert 'aria-invalid="true" aria-describedby="problem"' in page.html
-    assert "as Ada" not in visitor.get(LOGIN).text
+    assert "as Ada" not in visitor.get(LOGOUT).text
     assert harness.reported == ["login_failed"]
 
 
@@ -94,7 +95,7 @@ def test_a_field_left_empty_is_no_attempt(
 def test_a_disabled_user_is_signed_out_and_stays_out(harness: PeopleHarness) -> None:
     visitor = harness.signed_in_visitor()
     harness.people.accounts.disable("ada")
-    assert "as Ada" not in visitor.get(LOGIN).text
+    assert "as Ada" not in visitor.get(LOGOUT).text
     assert harness.visitor().sign_in("ada", PASSWORD).status == 403
     harness.people.accounts.enable("ada")
     assert harness.visitor().sign_in("ada", PASSWORD).status == 303
@@ -103,7 +104,7 @@ def test_a_disabled_user_is_signed_out_and_stays_out(harness: PeopleHarness) -> 
 def test_a_new_password_ends_every_session(harness: PeopleHarness) -> None:
     visitor = harness.signed_in_visitor()
     harness.people.accounts.set_password("ada", "another good one")
-    assert "as Ada" not in visitor.get(LOGIN).text
+    assert "as Ada" not in visitor.get(LOGOUT).text
     assert harness.visitor().sign_in("ada", PASSWORD).status == 403
     assert harness.visitor().sign_in("ada", "another good one").status == 303
 
@@ -124,7 +125,7 @@ def test_cookies_of_a_loopback_server_work_without_https(tmp_path: Path) -> None
     harness = PeopleHarness(tmp_path, issuer="http://127.0.0.1:8000")
     harness.people.accounts.add("ada", PASSWORD)
     visitor = harness.signed_in_visitor()
-    assert "as ada" in visitor.get(LOGIN).text
+    assert "as ada" in visitor.get(LOGOUT).text
     for cookie in visitor.set_cookies:
         assert "Secure" not in cookie
         assert not cookie.startswith("__Host-")
@@ -143,7 +144,7 @@ def test_two_servers_on_one_host_leave_each_others_sign_ins_alone(tmp_path: Path
         assert visitor.sign_in("ada", PASSWORD).status == 303
         stages.append(visitor)
     for visitor in stages:
-        assert "as ada" in visitor.get(LOGIN).text
+        assert "as ada" in visitor.get(LOGOUT).text
 
 
 def test_a_session_that_was_planted_before_the_login_is_worth_nothing(
@@ -152,10 +153,11 @@ def test_a_session_that_was_planted_before_the_login_is_worth_nothing(
     attacker = harness.signed_in_visitor()
     planted = {name: value for name, value in attacker.cookies.items() if "session" in name}
     victim = harness.visitor()
+    form = victim.get(LOGIN)
     victim.cookies |= planted
-    victim.sign_in("ada", PASSWORD)
+    assert victim.submit(form, username="ada", password=PASSWORD).status == 303
     assert planted.items().isdisjoint(victim.cookies.items())
-    assert "as Ada" not in attacker.get(LOGIN).text
+    assert "as Ada" not in attacker.get(LOGOUT).text
 
 
 def test_a_sign_in_renews_the_session_and_ends_the_one_before(harness: PeopleHarness) -> None:
@@ -167,15 +169,15 @@ def test_a_sign_in_renews_the_session_and_ends_the_one_before(harness: PeopleHar
     visitor.submit(first, username="grace", password=PASSWORD)
     (after,) = harness.rows("sessions")
     assert after.digest != before.digest
-    assert "as grace" in visitor.get(LOGIN).text
+    assert "as grace" in visitor.get(LOGOUT).text
 
 
 def test_a_session_ends_after_its_lifetime_and_its_row_goes(harness: PeopleHarness) -> None:
     visitor = harness.signed_in_visitor()
     harness.clock.now += 12 * 3600 - 1
-    assert "as Ada" in visitor.get(LOGIN).text
+    assert "as Ada" in visitor.get(LOGOUT).text
     harness.clock.now += 1
-    assert "as Ada" not in visitor.get(LOGIN).text
+    assert "as Ada" not in visitor.get(LOGOUT).text
     harness.signed_in_visitor()
     assert len(harness.rows("sessions")) == 1
 
@@ -190,7 +192,7 @@ def test_signing_out_ends_the_session_here_and_wherever_its_cookie_went(
     assert "as Ada Lovelace" in page.text
     gone = visitor.follow(visitor.submit(page))
     assert "You are signed out" in gone.text
-    assert "as Ada" not in thief.get(LOGIN).text
+    assert "as Ada" not in thief.get(LOGOUT).text
     assert harness.rows("sessions") == []
 
 
@@ -205,7 +207,7 @@ def test_another_site_can_neither_sign_in_nor_out(harness: PeopleHarness) -> Non
         assert response.status == 400
         assert "Please try again" in response.text
         assert path(victim.post(LOGOUT, sent)) == LOGOUT
-    assert "as Ada" in victim.get(LOGIN).text
+    assert "as Ada" in victim.get(LOGOUT).text
 
 
 def test_a_form_that_a_browser_says_comes_from_elsewhere_is_refused(harness: PeopleHarness) -> None:
@@ -302,6 +304,11 @@ def test_an_address_that_tries_many_names_is_throttled(tmp_path: Path) -> None:
     neighbour = harness.visitor(peer="2001:db8:1:2:ffff::9")
     assert neighbour.sign_in("ada", PASSWORD).status == 429
     assert harness.visitor(peer="2001:db8:1:3::1").sign_in("ada", PASSWORD).status == 303
+    for network in ("10", "11", "12"):
+        other = harness.visitor(peer=f"2001:db8:1:{network}::1")
+        assert [other.sign_in(f"name{n}", "wrong one").status for n in range(3)] == [403] * 3
+    assert harness.visitor(peer="2001:db8:1:13::1").sign_in("ada", PASSWORD).status == 429
+    assert harness.visitor(peer="2001:db8:1:100::1").sign_in("ada", PASSWORD).status == 303
     assert harness.visitor(peer="").sign_in("ada", PASSWORD).status == 303
     assert harness.visitor(peer="unix:socket").sign_in("ada", PASSWORD).status == 303
     mapped = harness.visitor(peer="::ffff:192.0.2.9")
@@ -474,10 +481,15 @@ def test_a_hundred_guesses_at_once_are_ten_guesses(harness: PeopleHarness) -> No
     assert statuses.count(429) == 90
 
 
-def test_the_store_holds_no_name_no_address_and_no_token(harness: PeopleHarness) -> None:
+def test_the_store_holds_no_token_and_the_address_of_a_session_alone(
+    harness: PeopleHarness,
+) -> None:
+    """Its user sees on the account page from where it was begun."""
     visitor = harness.signed_in_visitor()
+    (session,) = harness.rows("sessions")
+    assert session.address == "192.0.2.7"
     harness.visitor().sign_in("eve", "wrong one")
-    kept = repr([*map(tuple, harness.rows("sessions") + harness.rows("login_attempts"))])
+    kept = repr([*map(tuple, harness.rows("login_attempts")), session.digest])
     (token,) = (value for name, value in visitor.cookies.items() if "session" in name)
     assert token not in kept
     assert "eve" not in kept

@@ -142,6 +142,7 @@ def manager(
         source = AuthorizationCode(
             login.issuer,
             assume_pkce=login.assume_pkce,
+            push=login.push,
             redirect_uri=login.redirect_uri,
             **options,
             **shown,

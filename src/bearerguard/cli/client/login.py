@@ -26,7 +26,14 @@ from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.client.storages.registry import PLAINTEXT
 from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
-from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
+from bearerguard.errors import (
+    BearerGuardError,
+    ConfigurationError,
+    DiscoveryError,
+    StorageError,
+    TokenRefused,
+)
+from bearerguard.protocol import names
 
 # The option of each argument that an error may name; there is none for plain http.
 _OPTIONS = {
@@ -39,6 +46,7 @@ _OPTIONS = {
     "redirect_uri=": "--redirect-uri",
     "parameters=": "--param",
     "assume_pkce=": "--assume-pkce",
+    "push=": "--push",
     "assume_token_type=": "--assume-token-type",
     "bearer_type=": "--bearer-type",
     "dpop=": "--dpop",
@@ -88,6 +96,14 @@ def login(
             "--assume-pkce", help="The server supports PKCE, though its metadata does not say so."
         ),
     ] = False,
+    push: Annotated[
+        bool,
+        typer.Option(
+            "--push",
+            help="Push the request to the server first (RFC 9126), as is always done where the"
+            " server's metadata demands it.",
+        ),
+    ] = False,
     assume_token_type: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +138,7 @@ def login(
                 resource=resource,
                 device=device,
                 assume_pkce=assume_pkce,
+                push=push,
                 assume_token_type=assume_token_type,
                 bearer_type=bearer_type,
             )
@@ -135,6 +152,7 @@ def login(
             device=device,
             dpop=dpop,
             assume_pkce=assume_pkce,
+            push=push,
             parameters=_parameters(param or []),
             redirect_uri=redirect_uri,
             assume_token_type=assume_token_type,
@@ -203,6 +221,13 @@ def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
         except DiscoveryError:
             output.note(
                 "There is no browser here, and the server has no device authorization endpoint."
+            )
+        except TokenRefused as refused:
+            if refused.error != names.UNAUTHORIZED_CLIENT:
+                raise
+            output.note(
+                "There is no browser here, and the server lets this client use no device code:"
+                " register it for the grant type device_code to log in on another device."
             )
     if wanted.device:
         return _by_device(wanted, storage), wanted

@@ -34,6 +34,7 @@ class Login:
     device: bool = False
     dpop: bool = False
     assume_pkce: bool = False
+    push: bool = False
     parameters: tuple[tuple[str, str], ...] = ()
     redirect_uri: str | None = None
     assume_token_type: str | None = None
@@ -65,6 +66,7 @@ class Login:
             ("--device", self.device),
             ("--dpop", self.dpop),
             ("--assume-pkce", self.assume_pkce),
+            ("--push", self.push),
         ):
             parts += [flag] if is_set else []
         return shlex.join(parts)

@@ -19,7 +19,7 @@ from bearerguard.cli.server.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.clients.client import Client, Kind, options
 
-app: typer.Typer = Application(help="Register, list and remove clients.")
+app: typer.Typer = Application(help="Register, list, edit and remove clients.")
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
 
@@ -40,9 +40,12 @@ _OPTIONS = {f"{name}=": each.flag.partition("/")[0] for name, each in options().
 
 
 def with_client_options(
-    command: Callable[..., None], cls: type[Client] = Client
+    command: Callable[..., None], cls: type[Client] = Client, *, edits: bool = False
 ) -> Callable[..., None]:
-    """Add a flag to a command for each of a client's options; values are passed by keyword."""
+    """Add a flag to a command for each of a client's options; values are passed by keyword.
+
+    With `edits`, an option whose flag is not given is None.
+    """
     own = [
         each
         for each in signature(command, eval_str=True).parameters.values()
@@ -52,11 +55,14 @@ def with_client_options(
         Parameter(
             name,
             Parameter.KEYWORD_ONLY,
-            default=each.default if each.kind is Kind.FLAG else None,
+            default=each.default if each.kind is Kind.FLAG and not edits else None,
             annotation=Annotated[
-                _TYPES[each.kind],
+                _TYPES[each.kind] | None,
                 typer.Option(
-                    each.flag, help=each.help, show_default=False, metavar=_METAVARS.get(each.kind)
+                    each.flag,
+                    help=each.help,
+                    show_default=False,
+                    metavar=_METAVARS.get(each.kind),
                 ),
             ],
         )
@@ -113,6 +119,75 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
         [[each[name] for name in shown] for each in found],
         "There are no clients: `bearerguard client add NAME` registers one.",
     )
+
+
+def _editing(command: Callable[..., None]) -> Callable[..., None]:
+    return with_client_options(command, edits=True)
+
+
+@app.command()
+@_editing
+def edit(
+    client_id: ClientId,
+    *,
+    store: Store,
+    name: Annotated[
+        str | None, typer.Option(help="The name that users know the client by from now on.")
+    ] = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION",
+            help="An option that gets its default again, by its flag without the dashes, such as"
+            " `--unset origin`; repeatable.",
+        ),
+    ] = None,
+    json: output.Json = False,
+    **given: Any,
+) -> None:
+    """Change options of a client; a repeatable option replaces all that it had."""
+    with output.endings(json=json):
+        if given["jwks"] is not None:
+            given["jwks"] = _keys(given["jwks"])
+        chosen = {each: value for each, value in given.items() if value is not None}
+        for flag in unset or ():
+            option = _unset(flag)
+            if option in chosen:
+                raise ConfigurationError(f"--unset {flag}: --{flag} is given, too: keep one")
+            chosen[option] = None
+        if name is None and not chosen:
+            raise ConfigurationError("client edit: name what changes, such as --scope or --name")
+        with opened(store) as server, output.naming({**_OPTIONS, "name=": "--name"}):
+            edited = server.clients.edit(client_id, name=name, **chosen)
+    shown = _values(edited.client), _values(edited.before)
+    changes = {
+        each: {"before": _printed(each, shown[1]), "after": _printed(each, shown[0])}
+        for each in edited.changed
+    }
+    if json:
+        output.as_json({**shown[0], "changed": changes})
+        return
+    output.table(
+        ["option", "before", "now"],
+        [[each, values["before"], values["after"]] for each, values in changes.items()],
+        "Nothing has changed: the client had these options already.",
+    )
+    if edited.needs_secret:
+        output.say(f"It has no secret yet: `bearerguard client rotate-secret {client_id}`.")
+
+
+def _unset(flag: str) -> str:
+    """Return the option that a flag sets, whichever of its two names is given."""
+    for option, each in options().items():
+        if f"--{flag.removeprefix('--')}" in each.flag.split("/"):
+            return option
+    known = ", ".join(each.flag.partition("/")[0].removeprefix("--") for each in options().values())
+    raise ConfigurationError(f"--unset {flag}: there is no such option: choose from {known}")
+
+
+def _printed(name: str, values: dict[str, Any]) -> Any:
+    # The keys of a client are public, and too long to be read.
+    return values.get(name, "(not shown)")
 
 
 @app.command("rotate-secret")

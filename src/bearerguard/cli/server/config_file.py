@@ -31,6 +31,7 @@ _SHARED = ("store", "issuer", "secret-file")
 # Where each secret is given instead.
 _SECRETS = {
     "secret": f"set {secret.VARIABLE}, or name a file with secret-file",
+    "upstream-secret": "set BEARERGUARD_SERVER_UPSTREAM_SECRET",
     "registration-token": "set BEARERGUARD_SERVER_REGISTRATION_TOKEN",
     "revocations-secret": "set BEARERGUARD_SERVER_REVOCATIONS_SECRET",
 }
@@ -164,6 +165,11 @@ def _option(place: str, key: str, known: Mapping[str, Any]) -> Any:
 
 def _checked(place: str, option: Any, value: Any, *, is_private: bool) -> Any:
     if _named(option) == "scope" and isinstance(value, dict):
+        if not all(isinstance(text, str) for text in value.values()):
+            raise ConfigurationError(
+                f"{place}: pass each scope with its description as text; name the powerful ones in"
+                " powerful-scopes"
+            )
         value = [f"{scope}={text}" for scope, text in value.items()]
     if option.multiple:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):

@@ -15,7 +15,7 @@ import typer
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
-from bearerguard.cli.server import serve_log, serve_metrics
+from bearerguard.cli.server import serve_log, serve_metrics, upstream_options
 from bearerguard.cli.server.server_options import (
     Issuer,
     Resources,
@@ -24,17 +24,20 @@ from bearerguard.cli.server.server_options import (
     described,
 )
 from bearerguard.cli.server.workers import Workers
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.logs import BackgroundHandler
 from bearerguard.protocol.http.certificate_header import Format
 from bearerguard.runtime.extras import Extra
 from bearerguard.server import (
     AuthorizationServer,
     ClientMetadataDocuments,
+    Colors,
     Lifetimes,
     MutualTls,
     PeopleOptions,
+    PersonalTokens,
     Registration,
+    Scope,
     SigningKeys,
     TrustedIssuer,
 )
@@ -60,6 +63,8 @@ _OPTIONS = {
     "Lifetimes(refresh_grace=)": "--refresh-grace",
     "Lifetimes(code=)": "--code-lifetime",
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
+    "Lifetimes(pushed_request=)": "--pushed-request-lifetime",
+    "Lifetimes(device_code=)": "--device-code-lifetime",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
     "health_path=": "--health-path",
@@ -70,6 +75,8 @@ _OPTIONS = {
     "Registration(initial_access_token=)": "BEARERGUARD_SERVER_REGISTRATION_TOKEN",
     "client_metadata=": "--client-metadata",
     "registration=": "--registration",
+    "personal_tokens=": "--personal-tokens",
+    "AuthorizationServer(scopes=), or PersonalTokens(scopes=)": "--scope",
     "AuthorizationServer(scopes=), or its own scopes=": "--scope",
     "refresh_token=": "--refresh-token-lifetime",
     "resources=": "--resource",
@@ -79,8 +86,14 @@ _OPTIONS = {
     "unknown_scopes=": "--unknown-scopes",
     "dpop=": "--dpop",
     "dpop_nonces=": "--dpop-nonces",
+    "require_par=": "--require-par",
     "MutualTls(authorities=)": "--mutual-tls-authorities",
     "MutualTls(url=)": "--mutual-tls-url",
+    "site_name=": "--site-name",
+    "logo=": "--logo",
+    "Colors(accent=)": "--color",
+    "Colors(accent_dark=)": "--color-dark",
+    **upstream_options.OPTIONS,
 }
 _REGISTRATION_TOKEN = "BEARERGUARD_SERVER_REGISTRATION_TOKEN"  # noqa: S105 - its name
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
@@ -111,6 +124,9 @@ Grace = Annotated[
     float, _seconds("REFRESH_GRACE", "Seconds for which a refresh may be repeated; 0 for never.")
 ]
 Codes = Annotated[float, _seconds("CODE_LIFETIME", "Seconds until an authorization code expires.")]
+DeviceCodes = Annotated[
+    float, _seconds("DEVICE_CODE_LIFETIME", "Seconds until the code that a device shows expires.")
+]
 Keys = Annotated[float, _seconds("KEY_LIFETIME", "Seconds after which the signing key is rotated.")]
 Overlap = Annotated[
     float, _seconds("SECRET_OVERLAP", "Seconds for which a client's old secret stays valid.")
@@ -141,6 +157,17 @@ Dpop = Annotated[
 DpopNonces = Annotated[
     bool,
     _option("DPOP_NONCES", "Demand a nonce of the server in each DPoP proof."),
+]
+RequirePar = Annotated[
+    bool,
+    _option("REQUIRE_PAR", "Clients must push their authorization requests (RFC 9126)."),
+]
+PushedRequests = Annotated[
+    float,
+    _seconds(
+        "PUSHED_REQUEST_LIFETIME",
+        "Seconds in which a user must arrive with a pushed authorization request.",
+    ),
 ]
 MutualTlsSource = Annotated[
     str | None,
@@ -209,6 +236,13 @@ Registrations = Annotated[
         "REGISTRATION",
         "Let clients register themselves (RFC 7591): anybody, or who has the initial access token"
         f" in {_REGISTRATION_TOKEN}.",
+    ),
+]
+PersonalAccessTokens = Annotated[
+    bool,
+    _option(
+        "PERSONAL_TOKENS",
+        "Let users make personal access tokens, at /oauth/account/tokens.",
     ),
 ]
 TrustedProxies = Annotated[
@@ -288,6 +322,34 @@ LoginThrottle = Annotated[
         "URL",
     ),
 ]
+PowerfulScopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--powerful-scope",
+        envvar="BEARERGUARD_SERVER_POWERFUL_SCOPES",
+        help="A scope of --scope that the consent page marks as powerful; repeatable.",
+    ),
+]
+SiteName = Annotated[
+    str | None,
+    _option("SITE_NAME", "The server's name on pages; the host of --issuer by default.", "NAME"),
+]
+Logo = Annotated[
+    Path | None,
+    _option("LOGO", "The picture beside that name: an SVG, PNG, JPEG or WebP file.", "FILE"),
+]
+Color = Annotated[
+    str | None,
+    _option("COLOR", "The color of buttons and links on pages, such as #0b6e4f.", "#RRGGBB"),
+]
+ColorDark = Annotated[
+    str | None,
+    _option(
+        "COLOR_DARK",
+        "The same for readers who prefer dark pages; by default a lighter --color.",
+        "#RRGGBB",
+    ),
+]
 
 
 def serve(
@@ -295,18 +357,22 @@ def serve(
     issuer: Issuer,
     store: Store,
     scope: Scopes = None,
+    powerful_scope: PowerfulScopes = None,
     resource: Resources = None,
     access_token_lifetime: AccessTokens = _LIFETIMES.access_token,
     refresh_token_lifetime: RefreshTokens = _LIFETIMES.refresh_token,
     refresh_token_max_lifetime: Consents = _LIFETIMES.refresh_token_max,
     refresh_grace: Grace = _LIFETIMES.refresh_grace,
     code_lifetime: Codes = _LIFETIMES.code,
+    pushed_request_lifetime: PushedRequests = _LIFETIMES.pushed_request,
+    device_code_lifetime: DeviceCodes = _LIFETIMES.device_code,
     key_lifetime: Keys = _SIGNING.lifetime,
     secret_overlap: Overlap = _LIFETIMES.client_secret_overlap,
     algorithm: Algorithm = _SIGNING.algorithm,
     unknown_scopes: UnknownScopes = defaults.IGNORE,
     dpop: Dpop = defaults.ALLOWED,
     dpop_nonces: DpopNonces = False,
+    require_par: RequirePar = False,
     mutual_tls: MutualTlsSource = None,
     mutual_tls_authorities: MutualTlsAuthorities = None,
     mutual_tls_url: MutualTlsUrl = None,
@@ -315,11 +381,21 @@ def serve(
     client_metadata: ClientMetadata = False,
     client_metadata_host: ClientMetadataHosts = None,
     registration: Registrations = False,
+    personal_tokens: PersonalAccessTokens = False,
+    upstream: upstream_options.Issuer = None,
+    upstream_client_id: upstream_options.ClientId = None,
+    upstream_name: upstream_options.Name = "",
+    upstream_domain: upstream_options.Domains = None,
+    password_login: upstream_options.PasswordLogin = True,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
     revocations: SharedRevocations = None,
     throttle: LoginThrottle = None,
+    site_name: SiteName = None,
+    logo: Logo = None,
+    color: Color = None,
+    color_dark: ColorDark = None,
     insecure_allow_http: AnyHttp = False,
     health_path: HealthPath = "/health",
     metrics_path: MetricsPath = None,
@@ -339,16 +415,30 @@ def serve(
             server = AuthorizationServer(
                 issuer,
                 store=store,
-                scopes=described(scope),
+                scopes=_scopes(scope, powerful_scope),
                 resources=resource,
-                people=PeopleOptions(throttle=_throttle(throttle)),
+                people=PeopleOptions(
+                    site_name=site_name,
+                    logo=logo,
+                    colors=_colors(color, color_dark),
+                    throttle=_throttle(throttle),
+                    upstreams=upstream_options.upstreams(
+                        upstream,
+                        upstream_client_id,
+                        upstream_name,
+                        upstream_domain,
+                    ),
+                    password_login=password_login,
+                ),
                 lifetimes=Lifetimes(
                     access_token=access_token_lifetime,
                     refresh_token=refresh_token_lifetime,
                     refresh_token_max=refresh_token_max_lifetime,
                     refresh_grace=refresh_grace,
                     code=code_lifetime,
+                    device_code=device_code_lifetime,
                     client_secret_overlap=secret_overlap,
+                    pushed_request=pushed_request_lifetime,
                 ),
                 # SigningKeys refuses any other text.
                 signing=SigningKeys(algorithm=algorithm, lifetime=key_lifetime),  # type: ignore[arg-type]
@@ -356,11 +446,13 @@ def serve(
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 dpop=dpop,  # type: ignore[arg-type]
                 dpop_nonces=dpop_nonces,
+                require_par=require_par,
                 mutual_tls=_mutual_tls(mutual_tls, mutual_tls_authorities, mutual_tls_url, proxies),
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 trusted_issuers=[TrustedIssuer(each) for each in trusted_issuer or ()],
                 client_metadata=_documents(client_metadata, client_metadata_host),
                 registration=_registration(registration),
+                personal_tokens=PersonalTokens() if personal_tokens else None,
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
                 ready_path=None if health_path == "none" else _READY,
@@ -429,7 +521,12 @@ def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
         store = RedisStore(url, secret=[each.strip() for each in secrets.split(",")])
     except ConfigurationError as error:
         raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
-    longest = max(defaults.DAY, server.settings.longest_access_lifetime)
+    options = server.personal_tokens.options
+    longest = max(
+        defaults.DAY,
+        server.settings.longest_access_lifetime,
+        0.0 if options is None else options.max_lifetime,
+    )
     # No request reaches this guard, whatever tokens the server issues.
     revocations = Revocations(store, max_token_life=longest)
     return Guard(server.issuer(), dpop="allowed", revocations=revocations)
@@ -457,6 +554,28 @@ def _mutual_tls(
             " by --trusted-proxy"
         )
     return options
+
+
+def _scopes(given: list[str] | None, powerful: list[str] | None) -> dict[str, str | Scope] | None:
+    found = described(given)
+    unknown = [each for each in powerful or () if each not in (found or {})]
+    if unknown:
+        raise ConfigurationError(
+            f"--powerful-scope: the server has no scope {quoted(unknown[0])}: add it with its"
+            " description by --scope"
+        )
+    if found is None:
+        return None
+    return {
+        name: Scope(text, powerful=True) if name in (powerful or ()) else text
+        for name, text in found.items()
+    }
+
+
+def _colors(accent: str | None, accent_dark: str | None) -> Colors | None:
+    if accent is None and accent_dark is None:
+        return None
+    return Colors(accent=accent, accent_dark=accent_dark)
 
 
 def _documents(is_on: bool, hosts: list[str] | None) -> ClientMetadataDocuments | None:  # noqa: FBT001 - the option's

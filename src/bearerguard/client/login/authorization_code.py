@@ -1,6 +1,6 @@
 """The authorization code grant with PKCE, in a browser.
 
-RFC 6749 §4.1 with RFC 7636, RFC 8252 §7.3 and RFC 9207.
+RFC 6749 §4.1 with RFC 7636, RFC 8252 §7.3, RFC 9126 and RFC 9207.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Unpack
 from urllib.parse import urlencode
 
+from bearerguard.client.dpop import Proofs
 from bearerguard.client.login import receivers
 from bearerguard.client.login.interactive import InteractiveSource
 from bearerguard.client.login.receivers import Receiver
@@ -48,6 +49,8 @@ class AuthorizationCode(InteractiveSource):
         receiver: makes the receiver of the response, for an app that receives it itself.
         timeout: the seconds that the person may take.
         assume_pkce: the server supports PKCE, although its metadata does not state it.
+        push: push the authorization request to the server, which the browser then gets no more of
+            than a reference (RFC 9126); by default, if the server's metadata demands it.
         options: those of `LoginOptions` (`scopes=`, `resources=`, `dpop=`, `parameters=` for the
             authorization request, such as Google's `access_type`; `token_parameters=`) and of
             `EndpointOptions` (`client_secret=`, …).
@@ -66,6 +69,7 @@ class AuthorizationCode(InteractiveSource):
         receiver: Callable[[], AbstractContextManager[Receiver]] | None = None,
         timeout: float = LOGIN_SECONDS,
         assume_pkce: bool = False,
+        push: bool = False,
         **options: Unpack[LoginOptions],
     ) -> None:
         super().__init__(issuer, names.AUTHORIZATION_CODE, client_id=client_id, **options)
@@ -73,6 +77,10 @@ class AuthorizationCode(InteractiveSource):
         self._receiver = _receiver(receiver, redirect_uri)
         self._timeout = timeout
         self._assume_pkce = assume_pkce
+        given: object = push
+        if not isinstance(given, bool):
+            raise ConfigurationError("push=: pass True or False")
+        self._push = push
 
     def login(self, previous: Token | None) -> Flow[Token]:
         """Send the person to the server, and exchange the returned code (RFC 6749 §4.1.3)."""
@@ -94,6 +102,8 @@ class AuthorizationCode(InteractiveSource):
                 *token_endpoint.scope_and_resource(grant.scopes, grant.resources),
                 *grant.parameters,
             ]
+            if self._push or document.get("require_pushed_authorization_requests") is True:
+                query = yield from self._pushed(query, proofs)
             url = address + ("&" if "?" in address else "?") + urlencode(query)
             opened = yield from ask(Blocking(lambda: self._open_browser(url)))
             if opened is False:
@@ -109,6 +119,21 @@ class AuthorizationCode(InteractiveSource):
                 ("code_verifier", verifier),
             ]
         return (yield from grant.ask(fields, previous, proofs=proofs))
+
+    def _pushed(
+        self, query: list[tuple[str, str]], proofs: Proofs | None
+    ) -> Flow[list[tuple[str, str]]]:
+        """Push a request; return the parameters of the link to it (RFC 9126 §2, §4)."""
+        server = self._grant.server
+        url = yield from server.endpoint("pushed_authorization_request_endpoint")
+        answer = yield from server.post(url, query, proofs)
+        request_uri = token_endpoint.members(answer).get("request_uri")
+        if not isinstance(request_uri, str) or not request_uri:
+            raise TokenRefused(
+                token_endpoint.INVALID_RESPONSE,
+                "the server's response to the pushed request has no request_uri",
+            )
+        return [("client_id", server.client_id), ("request_uri", request_uri)]
 
     def _demand_pkce(self, document: Mapping[str, Any]) -> None:
         """Refuse a server whose metadata does not state PKCE support: it may ignore PKCE."""

@@ -101,13 +101,10 @@ class Revoker:
     def add(self, named: Iterable[Mapping[str, Any]]) -> None:
         """Add revocations that an embedded server has written to the store already."""
         revocations = self._given()
-        # The store has the expiry of each token's revocation. The list is read from it within this
-        # time, or is no longer trusted.
-        soon = self._clock() + revocations.shared.max_staleness + SLACK
-        made = [self._named(revocations, names) for names in named]
         revocations.shared.add(
-            replace(each, expires_at=min(each.expires_at, soon)) if each.kind == "token" else each
-            for each in made
+            # As long as the store has it, which is no longer than what it revokes.
+            replace(self._named(revocations, names), expires_at=names["expires_at"])
+            for names in named
         )
 
     def forward(self) -> Flow[None]:
@@ -160,7 +157,9 @@ class Revoker:
         return self._revocations
 
     def _named(self, revocations: GuardRevocations, names: Mapping[str, Any]) -> Revocation:
-        given = {name: value for name, value in names.items() if name != "issuer"}
+        given = {
+            name: value for name, value in names.items() if name not in {"issuer", "expires_at"}
+        }
         return revocation(
             issuer=chosen_issuer(names.get("issuer"), self._issuers),
             now=self._clock(),

@@ -13,16 +13,18 @@ INFO: frozenset[str] = frozenset(
         *("insufficient_user_authentication", "keys_fetched", "stream_ended"),
         *("security_event_applied", "event_stream_verified", "revocation_requested"),
         # the server: what it issues
-        *("code_issued", "token_issued"),
+        *("code_issued", "device_code_issued", "token_issued"),
         # users
         *("login_succeeded", "signed_out", "sessions_ended", "consent_given", "consent_refused"),
-        *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
-        *("password_changed", "password_upgraded"),
+        *("upstream_logout", "consents_forgotten", "user_added", "user_disabled", "user_enabled"),
+        "user_deleted",
+        *("password_changed", "password_upgraded", "identity_linked", "identity_unlinked"),
+        *("personal_token_added", "personal_token_ended"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
-        *("client_registered", "client_metadata_fetched"),
+        *("client_registered", "client_metadata_fetched", "client_changed"),
         # revocations
-        *("grant_revoked", "token_revoked", "user_revoked"),
+        *("grant_revoked", "token_revoked", "user_revoked", "client_revoked"),
         # keys and the store
         *("key_made", "key_withdrawn", "key_retired", "keys_resealed"),
         *("store_migrated", "store_copied"),
@@ -57,7 +59,9 @@ WARNING: frozenset[str] = frozenset(
         # the server
         *("request_refused", "client_authentication_failed", "assertion_replayed"),
         *("code_replayed", "refresh_token_reused", "login_failed", "login_throttled"),
+        *("user_code_throttled",),
         *("revocation_not_notified", "store_unavailable", "store_restored", "upkeep_failed"),
         *("throttle_unavailable", "throttle_restored"),
+        *("upstream_login_failed", "upstream_login_refused", "upstream_logout_failed"),
     }
 )

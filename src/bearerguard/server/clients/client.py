@@ -26,7 +26,10 @@ AUTHORIZATION_CODE = names.AUTHORIZATION_CODE
 CLIENT_CREDENTIALS = names.CLIENT_CREDENTIALS
 REFRESH_TOKEN = names.REFRESH_TOKEN
 # The URNs of extension grants may be given by their last part.
-_SHORT = {urn.rpartition(":")[2]: urn for urn in (names.JWT_BEARER, names.TOKEN_EXCHANGE)}
+_SHORT = {
+    urn.rpartition(":")[2]: urn
+    for urn in (names.DEVICE_CODE, names.JWT_BEARER, names.TOKEN_EXCHANGE)
+}
 
 # How a client authenticates. The first takes either form of the same secret.
 SECRET = "client_secret"  # noqa: S105 - the method's name
@@ -172,7 +175,7 @@ def _check_redirect_uris(client: Client, _rules: Rules) -> None:
     if not client.grant_types and not client.is_confidential:
         raise ConfigurationError(
             "redirect_uris=: a public client without one can get no token: pass the URIs to which"
-            " users are sent back"
+            " users are sent back, or the grant type device_code for a device that has none"
         )
 
 
@@ -280,6 +283,17 @@ def _check_dpop_bound(client: Client, rules: Rules) -> None:
         )
 
 
+def _check_require_par(client: Client, _rules: Rules) -> None:
+    if (
+        client.require_pushed_authorization_requests
+        and AUTHORIZATION_CODE not in client.grant_types
+    ):
+        raise ConfigurationError(
+            "require_pushed_authorization_requests=: the client makes no authorization requests:"
+            " add authorization_code to grant_types=, or leave it out"
+        )
+
+
 def _check_certificate_name(client: Client, _rules: Rules) -> None:
     needed = client.auth_method == TLS_CLIENT_AUTH
     if needed != (client.certificate_name is not None):
@@ -365,8 +379,8 @@ class Client:
         Kind.NAMES,
         "--grant-type",
         "A grant type that the client may use; repeatable. By default authorization_code,"
-        " refresh_token and client_credentials, as far as they fit; jwt-bearer and token-exchange"
-        " only if they are named.",
+        " refresh_token and client_credentials, as far as they fit; device_code, jwt-bearer and"
+        " token-exchange only if they are named.",
         check=_check_grant_types,
         normalize=_long_names,
     )
@@ -427,6 +441,13 @@ class Client:
         "--dpop-bound/--dpop-unbound",
         "Whether each token request of the client needs a DPoP proof (RFC 9449).",
         check=_check_dpop_bound,
+    )
+    require_pushed_authorization_requests: bool = option(
+        False,  # noqa: FBT003 - the default
+        Kind.FLAG,
+        "--require-par/--without-par",
+        "Whether the client must push its authorization requests (RFC 9126).",
+        check=_check_require_par,
     )
     certificate_name: str | None = option(
         None,
@@ -492,12 +513,23 @@ class Client:
         return self.auth_method != NONE
 
     @property
+    def counted_as(self) -> str:
+        """What its requests are counted as where those of all addresses have a limit: its id.
+
+        All clients that no operator registered are counted as one: anybody can have more of them.
+        """
+        return self.client_id if self.registered_by is None else ""
+
+    @property
     def is_identified(self) -> bool:
         """Whether nobody else can pose as it to a user: it has credentials, or a host of its own.
 
-        A loopback address or a private scheme is anybody's (RFC 8252 §8.6).
+        A loopback address or a private scheme is anybody's (RFC 8252 §8.6), and so is the id of a
+        public client that has no redirect URI.
         """
-        return self.is_confidential or all(uri.startswith("https:") for uri in self.redirect_uris)
+        return self.is_confidential or (
+            bool(self.redirect_uris) and all(uri.startswith("https:") for uri in self.redirect_uris)
+        )
 
     def is_workload(self, claims: Mapping[str, Any]) -> bool:
         """Whether the claims of a workload's token, which are valid, are those registered."""
@@ -559,7 +591,7 @@ class ClientOptions(TypedDict, total=False):
             "tls_client_auth" with `certificate_name`, and else "client_secret".
         grant_types: the grant types that it may use, of those that the server has; by default
             authorization_code, refresh_token and client_credentials as far as they fit.
-            "jwt-bearer" and "token-exchange" stand for their URNs.
+            "device_code", "jwt-bearer" and "token-exchange" stand for their URNs.
         redirect_uris: where users may be sent back to, compared character by character.
         scopes: the scopes that it may request, and gets when it requests none.
         introspects: the URIs of the APIs whose tokens it may introspect.
@@ -571,6 +603,8 @@ class ClientOptions(TypedDict, total=False):
         require_consent: False for a first-party app, whose users are not asked for consent.
         dpop_bound_access_tokens: True if all its access tokens are bound to its key: each of its
             token requests needs a DPoP proof (RFC 9449 §5.2).
+        require_pushed_authorization_requests: True if it must push its authorization requests
+            (RFC 9126 §6).
         certificate_name: a name that its certificate has, for tls_client_auth: "subject_dn=" with
             a DN (RFC 4514), or "san_dns=", "san_uri=", "san_ip=" or "san_email=" (RFC 8705 §2.1.2).
         tls_client_certificate_bound_access_tokens: True if all its access tokens are bound to the
@@ -595,6 +629,7 @@ class ClientOptions(TypedDict, total=False):
     require_pkce: bool
     require_consent: bool
     dpop_bound_access_tokens: bool
+    require_pushed_authorization_requests: bool
     certificate_name: str | None
     tls_client_certificate_bound_access_tokens: bool
     jwks: Mapping[str, Any] | None

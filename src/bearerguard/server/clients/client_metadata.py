@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bearerguard.errors import BearerGuardError, ConfigurationError, quoted
+from bearerguard.protocol import names
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients import client_certificates, redirect_uri
 from bearerguard.server.clients.client import Names
@@ -23,12 +24,17 @@ INVALID_CLIENT_METADATA = "invalid_client_metadata"
 
 # The grants that a client may have that no operator knows: those in which a user decides.
 _GRANTS = (clients.AUTHORIZATION_CODE, clients.REFRESH_TOKEN)
+# Another in which a user decides, for clients that name it: devices have no redirect URI.
+_OF_DEVICES = names.DEVICE_CODE
 _MAX_REDIRECT_URIS = 20
+# The name of a client that has neither a name nor a redirect URI.
+_NAMELESS = "Device"
 _APPLICATION_TYPES = (None, "web", "native")
 _WITH_KEYS = frozenset({clients.PRIVATE_KEY_JWT, clients.SELF_SIGNED_TLS_CLIENT_AUTH})
 _BY_CERTIFICATE = (clients.TLS_CLIENT_AUTH, clients.SELF_SIGNED_TLS_CLIENT_AUTH)
 # How each member begins that names a client's certificate; its kind follows (RFC 8705 §2.1.2).
 _NAME = "tls_client_auth_"
+MUST_PUSH = "require_pushed_authorization_requests"  # RFC 9126 §6
 CERTIFICATE_BOUND = "tls_client_certificate_bound_access_tokens"
 
 
@@ -58,6 +64,7 @@ class ClientMetadata:
     jwks_uri: str | None = None
     application_type: str | None = None
     dpop_bound_access_tokens: bool = False
+    require_pushed_authorization_requests: bool = False
     certificate_name: str | None = None
     tls_client_certificate_bound_access_tokens: bool = False
 
@@ -97,7 +104,8 @@ def read(
     Raises:
         UnfitMetadata: a member is malformed, or not possible here.
     """
-    uris = _redirect_uris(content)
+    grant_types = _grant_types(content, (*_GRANTS, _OF_DEVICES, *further_grants))
+    uris = _redirect_uris(content, needed=clients.AUTHORIZATION_CODE in grant_types)
     method = content.get("token_endpoint_auth_method") or default_method
     if not isinstance(method, str) or method not in auth_methods:
         raise UnfitMetadata(
@@ -111,20 +119,29 @@ def read(
         jwks = jwks_uri = None  # without a use
     elif not isinstance(jwks, dict) and not isinstance(jwks_uri, str):
         raise UnfitMetadata(f"{method} needs jwks", "missing_jwks")
+    if content.get("introspection_signed_response_alg") == "none":
+        # Any other value is not registered: the key in use signs (RFC 9701 §5).
+        raise UnfitMetadata(
+            "introspection_signed_response_alg: an unsigned response proves nothing: leave it out",
+            "unsigned_introspection",
+        )
     certificate_bound = _flag(content, CERTIFICATE_BOUND)
     if certificate_bound and not takes_certificates:
         raise UnfitMetadata(
             f"{CERTIFICATE_BOUND}: the server takes no client certificates", "no_mutual_tls"
         )
     return ClientMetadata(
-        name=clients.readable(content.get("client_name"), name or _host(uris[0])),
+        name=clients.readable(
+            content.get("client_name"), name or (_host(uris[0]) if uris else _NAMELESS)
+        ),
         redirect_uris=uris,
-        grant_types=_grant_types(content, (*_GRANTS, *further_grants)),
+        grant_types=grant_types,
         auth_method=method,
         jwks=jwks,
         jwks_uri=jwks_uri,
         application_type=content.get("application_type"),
         dpop_bound_access_tokens=_flag(content, "dpop_bound_access_tokens"),
+        require_pushed_authorization_requests=_flag(content, MUST_PUSH),
         certificate_name=_certificate_name(content) if method == clients.TLS_CLIENT_AUTH else None,
         tls_client_certificate_bound_access_tokens=certificate_bound,
     )
@@ -157,8 +174,10 @@ def _certificate_name(content: Mapping[str, Any]) -> str:
     return name
 
 
-def _redirect_uris(content: Mapping[str, Any]) -> tuple[str, ...]:
+def _redirect_uris(content: Mapping[str, Any], *, needed: bool) -> tuple[str, ...]:
     uris = content.get("redirect_uris")
+    if not needed and uris in (None, []):
+        return ()
     if not isinstance(uris, list) or not 0 < len(uris) <= _MAX_REDIRECT_URIS:
         raise UnfitMetadata(
             f"redirect_uris: send a list of 1 to {_MAX_REDIRECT_URIS} URIs",
@@ -188,16 +207,19 @@ def _redirect_uris(content: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _grant_types(content: Mapping[str, Any], possible: tuple[str, ...]) -> tuple[str, ...]:
     types = _texts(content, "response_types")
-    if types is not None and "code" not in types:
+    grants = _texts(content, "grant_types")
+    by_redirect = grants is None or clients.AUTHORIZATION_CODE in grants
+    # RFC 7591 §2.1: a client without a grant that begins with a redirect has none.
+    if types is not None and "code" not in types and (types or by_redirect):
         raise UnfitMetadata(
             "response_types: the server supports code only", "unsupported_response_type"
         )
-    grants = _texts(content, "grant_types")
     if grants is None:
         return _GRANTS
-    if clients.AUTHORIZATION_CODE not in grants:
+    if not by_redirect and _OF_DEVICES not in grants:
         raise UnfitMetadata(
-            "grant_types: authorization_code is needed, and refresh_token possible",
+            f"grant_types: authorization_code or {_OF_DEVICES} is needed, and refresh_token"
+            " possible",
             "unsupported_grant_type",
         )
     return tuple(each for each in possible if each in grants)

@@ -345,6 +345,7 @@ class Documents:
             origins=metadata.origins,
             jwks=metadata.jwks,
             dpop_bound_access_tokens=metadata.dpop_bound_access_tokens,
+            require_pushed_authorization_requests=(metadata.require_pushed_authorization_requests),
             certificate_name=metadata.certificate_name,
             tls_client_certificate_bound_access_tokens=(
                 metadata.tls_client_certificate_bound_access_tokens

@@ -30,8 +30,9 @@ class Registration:
         initial_access_token: a token of at least 32 characters without which nobody can register
             (RFC 7591 §3); several, the newest first, while it is renewed. By default anybody can.
         scopes: the scopes that these clients may have; by default all of the server's.
-        per_address: the limit of registrations from one address; an IPv6 /64 counts as one.
-            Requests without a known address share a limit that is five times as high.
+        per_address: the limit of registrations from one address; an IPv6 /64 counts as one,
+            and the limits of its /56 and /48 are 4 and 16 times as high. Requests without a known
+            address share a limit that is five times as high.
         in_all: the limit of registrations from all addresses together.
         unused_lifetime: seconds after which a client is removed that has no grant left. One that
             has never been used is removed after a day at most.

@@ -1,4 +1,4 @@
-"""The client registry: adds, finds, lists and removes clients, and rotates their secrets.
+"""The client registry: adds, finds, lists, edits and removes clients, and rotates their secrets.
 
 A secret is returned once, when it is made; the store has its keyed digest. After a rotation the old
 secret stays valid for an overlap, so that the client can change to the new one without an outage.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
@@ -34,6 +34,11 @@ from bearerguard.server.store.versions import Versions, stored
 # The prefix lets scanners for leaked secrets recognise ours.
 _SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret
 _MIN_SECRET = 32
+# How a client registered itself, for people.
+_BY_ITSELF = {
+    clients.BY_REQUEST: "by a request, RFC 7591",
+    clients.BY_DOCUMENT: "by its metadata document",
+}
 # What is kept in memory of the clients that made requests lately: how many, and for how long.
 _MOST_KEPT, _KEPT_SECONDS = 10_000, 60.0
 # Of clients that no operator registered, where the server has no option for it any more.
@@ -54,6 +59,35 @@ class Registered:
     def client_id(self) -> str:
         """The client's identifier."""
         return self.client.client_id
+
+
+@dataclass(frozen=True, slots=True)
+class EditedClient:
+    """A client whose options were changed.
+
+    Attributes:
+        client: what it is now.
+        before: what it was.
+    """
+
+    client: Client
+    before: Client
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The names of what has changed: `name`, and options as `ClientOptions` names them."""
+        names = ("name", *clients.options(Client))
+        return tuple(
+            name for name in names if getattr(self.client, name) != getattr(self.before, name)
+        )
+
+    @property
+    def needs_secret(self) -> bool:
+        """Whether it authenticates with a secret now and has none: `rotate_secret` makes one."""
+        return (
+            self.client.auth_method in clients.WITH_SECRET
+            and self.before.auth_method not in clients.WITH_SECRET
+        )
 
 
 class _Known(NamedTuple):
@@ -260,6 +294,64 @@ class ClientRegistry:
         """Return every client, the oldest first."""
         return [Client.from_row(row) for row in rows.all_clients(self._database)]
 
+    def edit(
+        self, client_id: str, *, name: str | None = None, **changes: Unpack[ClientOptions]
+    ) -> EditedClient:
+        """Change a client that an operator registered; new requests meet the changes at once.
+
+        Tokens and grants that the client has stay as they are, until they expire or are revoked.
+        The personal tokens that it made lose the scopes that it loses.
+
+        Args:
+            client_id: the client's id, which stays.
+            name: what users know it by from now on; without it, the name stays.
+            **changes: the options that change, as `ClientOptions` describes them. A list replaces
+                the one before, and None is the default of an option; other options stay.
+
+        Raises:
+            ConfigurationError: an argument is unsafe or does not fit another option.
+            ClientError: there is no such client, or it registered itself.
+        """
+        unknown = changes.keys() - clients.options(Client).keys()
+        if unknown:
+            raise TypeError(f"edit() got an unexpected keyword argument {min(unknown)!r}")
+        given: Mapping[str, Any] = changes
+        values = {
+            each: clients.options(Client)[each].default
+            if value is None
+            else clients.normalized(each, value, self._rules.settings, Client)
+            for each, value in given.items()
+        }
+        if name is not None:
+            values["name"] = name
+        with self._database.write() as connection:
+            row = rows.find(connection, client_id)
+            if row is None:
+                raise _unknown(client_id)
+            before = Client.from_row(row)
+            if before.registered_by is not None:
+                raise ClientError(
+                    f"The client {client_id!r} registered itself"
+                    f" ({_BY_ITSELF[before.registered_by]}), and would not know of a change: let"
+                    " it register again, or remove it"
+                )
+            client = replace(before, **values)
+            if "grant_types" in given and given["grant_types"] is None:
+                fitting = _fitting_grants(client.auth_method, client.redirect_uris)
+                client = replace(client, grant_types=fitting)
+            clients.check(client, self._rules)
+            edited = EditedClient(client, before)
+            if edited.changed:
+                rows.change(connection, client.to_row(), client.origins)
+            if client.auth_method not in clients.WITH_SECRET:
+                rows.remove_secrets(connection, client_id)
+        self._cache.forget()
+        if edited.changed:
+            self._audit.emit(
+                "client_changed", client_id=client_id, options=" ".join(edited.changed)
+            )
+        return edited
+
     def rotate_secret(self, client_id: str, *, overlap: float | None = None) -> str:
         """Return a new secret; the old one stays valid for `overlap` seconds.
 
@@ -296,12 +388,12 @@ class ClientRegistry:
         with self._database.write() as connection:
             # Before the removal: its tokens may be the ones that live longest.
             longest = key_rows.longest_access_lifetime(connection)
-            self._revocations.note(connection, [revoked], self._clock())
+            batch = self._revocations.note(connection, [revoked], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
         self._cache.forget()
         self._audit.emit("client_removed", client_id=client_id)
-        self._revocations.announce(revoked)
+        self._revocations.announce(batch)
         self._finish_removals()
         # A request that had authenticated the client before may have signed a JWT in the meantime.
         with self._database.write(concurrent=True) as connection:
@@ -345,7 +437,7 @@ class ClientRegistry:
     ) -> bool:
         """Do what `use_assertion` does, in a transaction; the signer may be no client."""
         digests = self._secret.digests("assertion", f"{signer}\0{token_id}")
-        return rows.use_assertion(connection, digests, expires_at)
+        return rows.use_once(connection, digests, expires_at)
 
     def _digests(self, client_id: str, secret: str) -> tuple[str, ...]:
         return self._secret.digests("client secret", f"{client_id}\0{secret}")

@@ -6,7 +6,8 @@ client may introspect its own tokens, and those for the resources that it is reg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bearerguard.protocol import dpop, names
@@ -22,16 +23,25 @@ from bearerguard.server.http.parameters import from_form
 from bearerguard.server.settings import Settings
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.key_ring import KeyRing
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry, is_for
 
+_DECLINED = re.compile(rb"q=0(?:\.0*)?")
 _INACTIVE: Mapping[str, Any] = {"active": False}
 
 
 class TokenIntrospection:
     """Builds the introspection response about a token (RFC 7662 §2.2)."""
 
-    def __init__(self, access: AccessTokens, settings: Settings, audit: Audit) -> None:
+    def __init__(
+        self,
+        access: AccessTokens,
+        settings: Settings,
+        audit: Audit,
+        personal: PersonalTokenRegistry,
+    ) -> None:
         self._endpoint = settings.base_path + INTROSPECT
         self._access = access
+        self._personal = personal
         self._audit = audit
 
     def describe(self, token: str, client: Client | None = None) -> Mapping[str, Any]:
@@ -40,25 +50,40 @@ class TokenIntrospection:
         With `client`, a token that this client may not introspect is inactive.
         """
         found = self._access.find(token)
-        if found is None or not found.active:
+        if found is None:
+            return self._personal_members(token, client)
+        if not found.active:
             return _INACTIVE
         if client is not None and not found.concerns(client):
-            # The client does not learn that the token exists (RFC 7662 §2.2).
-            self._audit.emit(
-                REFUSED,
-                endpoint=self._endpoint,
-                reason="token_for_another_api",
-                client_id=client.client_id,
-                issued_to=found.client_id,
-                aud=" ".join(sorted(found.audience)),
-                introspects=" ".join(client.introspects),
-            )
+            self._refuse(client, found.audience, issued_to=found.client_id)
             return _INACTIVE
         return {
             "active": True,
             "token_type": dpop.token_type(found.claims.get("cnf")),
             **found.claims,
         }
+
+    def _personal_members(self, token: str, client: Client | None) -> Mapping[str, Any]:
+        """Return the members for a personal access token, which is its user's."""
+        claims = self._personal.claims(token)
+        if claims is None:
+            return _INACTIVE
+        if client is not None and not is_for(claims, client.introspects):
+            self._refuse(client, [claims["aud"]], issued_to=None)
+            return _INACTIVE
+        return {"active": True, "token_type": names.BEARER, **claims}
+
+    def _refuse(self, client: Client, audience: Iterable[str], *, issued_to: str | None) -> None:
+        # The client does not learn that the token exists (RFC 7662 §2.2).
+        self._audit.emit(
+            REFUSED,
+            endpoint=self._endpoint,
+            reason="token_for_another_api",
+            client_id=client.client_id,
+            issued_to=issued_to,
+            aud=" ".join(sorted(audience)),
+            introspects=" ".join(client.introspects),
+        )
 
 
 class IntrospectionEndpoint:
@@ -101,5 +126,9 @@ class IntrospectionEndpoint:
 
 
 def _wants_signed(request: Request) -> bool:
-    accepted = b",".join(request.values(b"accept")).lower().split(b",")
-    return any(each.split(b";")[0].strip() == SIGNED_MEDIA_TYPE.encode() for each in accepted)
+    """Whether a request accepts a signed response (RFC 9701 §4); a weight of 0 declines it."""
+    for each in b",".join(request.values(b"accept")).lower().split(b","):
+        kind, *parameters = (part.strip() for part in each.split(b";"))
+        if kind == SIGNED_MEDIA_TYPE.encode():
+            return not any(_DECLINED.fullmatch(part) for part in parameters)
+    return False

@@ -18,6 +18,8 @@ REVOKE = "/oauth/revoke"
 INTROSPECT = "/oauth/introspect"
 JWKS = "/oauth/jwks"
 REGISTER = "/oauth/register"
+PUSH = "/oauth/par"
+DEVICE_AUTHORIZATION = "/oauth/device_authorization"
 
 # How long a cache may keep the metadata.
 CACHE_SECONDS = 3600
@@ -50,7 +52,9 @@ def document(
         "token_endpoint": settings.url(TOKEN),
         "revocation_endpoint": settings.url(REVOKE),
         "introspection_endpoint": settings.url(INTROSPECT),
+        "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
         "jwks_uri": settings.url(JWKS),
+        "pushed_authorization_request_endpoint": settings.url(PUSH),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": list(grant_types),
@@ -80,7 +84,11 @@ def document(
             "token_endpoint": base + TOKEN,
             "revocation_endpoint": base + REVOKE,
             "introspection_endpoint": base + INTROSPECT,
+            "pushed_authorization_request_endpoint": base + PUSH,
+            "device_authorization_endpoint": base + DEVICE_AUTHORIZATION,
         }
+    if settings.require_par:
+        content["require_pushed_authorization_requests"] = True
     if registers:
         content["registration_endpoint"] = settings.url(REGISTER)
     if takes_documents:

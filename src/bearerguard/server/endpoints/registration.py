@@ -5,7 +5,6 @@ It has no management of registered clients (RFC 7592): nobody needs it who may r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,12 @@ from bearerguard.server.clients.client_metadata import (
 from bearerguard.server.clients.registration import FIRST_USE, Registration
 from bearerguard.server.clients.registry import ClientRegistry, Registered
 from bearerguard.server.http import responses
-from bearerguard.server.http.oauth_error import OAuthError, described, invalid_request
+from bearerguard.server.http.oauth_error import (
+    OAuthError,
+    described,
+    invalid_request,
+    too_many_requests,
+)
 from bearerguard.server.login.throttle import Throttle
 
 _METHODS = frozenset({clients.NONE, clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT})
@@ -115,13 +119,8 @@ class RegistrationEndpoint:
             "registration", request.peer, by_address=limits.per_address, in_all=limits.in_all
         )
         if wait:
-            raise OAuthError(
-                names.TEMPORARILY_UNAVAILABLE,
-                "Too many registrations: try again later",
-                reason="too_many_registrations",
-                status=429,
-                headers=(("Retry-After", str(math.ceil(wait))),),
-                address=request.peer,
+            raise too_many_requests(
+                "registrations", "too_many_registrations", wait, address=request.peer
             )
 
     def _registered(self, metadata: ClientMetadata) -> Registered:
@@ -139,6 +138,9 @@ class RegistrationEndpoint:
                 origins=metadata.origins,
                 jwks=metadata.jwks,
                 dpop_bound_access_tokens=metadata.dpop_bound_access_tokens,
+                require_pushed_authorization_requests=(
+                    metadata.require_pushed_authorization_requests
+                ),
                 certificate_name=metadata.certificate_name,
                 tls_client_certificate_bound_access_tokens=(
                     metadata.tls_client_certificate_bound_access_tokens
@@ -172,7 +174,7 @@ def _information(registered: Registered, metadata: ClientMetadata) -> dict[str, 
         "client_name": client.name,
         "redirect_uris": list(client.redirect_uris),
         "grant_types": list(client.grant_types),
-        "response_types": ["code"],
+        "response_types": ["code"] if clients.AUTHORIZATION_CODE in client.grant_types else [],
         "token_endpoint_auth_method": metadata.auth_method,
         "scope": scope.build(client.scopes),
     }
@@ -184,6 +186,8 @@ def _information(registered: Registered, metadata: ClientMetadata) -> dict[str, 
         content["jwks"] = client.jwks
     if client.dpop_bound_access_tokens:
         content["dpop_bound_access_tokens"] = True
+    if client.require_pushed_authorization_requests:
+        content[client_metadata.MUST_PUSH] = True
     if client.certificate_name is not None:
         content |= client_metadata.described_certificate(client.certificate_name)
     if client.tls_client_certificate_bound_access_tokens:

@@ -15,10 +15,12 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import noting, unauthorized_client
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.revocations import Revocations
+from bearerguard.server.revocations import Kind, Revocations, Revoked
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken, row_for
+from bearerguard.server.tokens.personal_token_format import is_token as is_personal
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 
@@ -34,7 +36,9 @@ class TokenRevocation:
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
+        personal: PersonalTokenRegistry,
     ) -> None:
+        self._personal = personal
         self._database = database
         self._access = access
         self._refresh = refresh
@@ -46,8 +50,16 @@ class TokenRevocation:
         """Revoke a token; return False if it is unknown, or no longer valid.
 
         Revoking a refresh token revokes its grant with all access tokens (RFC 7009 §2.1). With
-        `client`, raises `OAuthError` for another client's token.
+        `client`, raises `OAuthError` for a token that was not issued to this client. A personal
+        access token is its user's: no client ends it here.
         """
+        if is_personal(token):
+            if client is not None:
+                raise unauthorized_client(
+                    "Personal access tokens are ended by their user, and by no client",
+                    "personal_token",
+                )
+            return self._personal.revoke(token)
         row = self._refresh.find(self._database, token)
         if row is None:
             row = self._refresh.find_spent(self._database, token)
@@ -62,15 +74,17 @@ class TokenRevocation:
 
     def _revoke_access_token(self, found: FoundAccessToken) -> bool:
         now = self._clock()
+        batch: list[Revoked] = []
         with self._database.write(concurrent=True) as connection:
             rows.keep_access_token(connection, **row_for(found))
             changed = rows.revoke_access_token(connection, found.token_key, now)
             if changed:
                 until = found.claims["exp"]
-                self._revocations.note(connection, [("jti", found.token_key)], now, until=until)
+                revoked: tuple[Kind, str] = ("jti", found.token_key)
+                batch = self._revocations.note(connection, [revoked], now, until=until)
         if changed:
             self._audit.emit("token_revoked", client_id=found.client_id, grant_id=found.grant_id)
-            self._revocations.announce(("jti", found.token_key))
+            self._revocations.announce(batch)
         return changed
 
 

@@ -1,1 +1,1 @@
-"""The grants of the token endpoint, one a file, and the registry that others are added to."""
+"""The grants of the token endpoint, one a file, their registry, and pushed requests."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from bearerguard.protocol import dpop, names, pkce, scope
@@ -27,7 +27,7 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Authorization
+from bearerguard.server.tokens.access_token import AccessTokens, Authorization, amr_of, amr_text
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 _PREFIX = "bgc_"
@@ -49,6 +49,10 @@ class Approval:
     dpop_jkt: str | None = None
     # Requested scopes that were left out, for the audit log alone.
     ignored_scope: str | None = None
+    # How the user logged in (RFC 8176): here, or in a session of an upstream.
+    amr: tuple[str, ...] = ()
+    upstream: str | None = None
+    upstream_sid: str | None = field(default=None, repr=False)
 
 
 class AuthorizationCodeGrant:
@@ -81,20 +85,32 @@ class AuthorizationCodeGrant:
         self._audit = audit
         self._clock = clock
 
+    def granted_scopes(
+        self, user_id: str, client_id: str, resources: Collection[str]
+    ) -> frozenset[str]:
+        """Return the scopes that a client has from a user now, at every one of `resources`."""
+        found: dict[str, set[str]] = {each: set() for each in resources}
+        for grant in rows.find_allowed(self._database, user_id, client_id, self._clock()):
+            for each in found.keys() & set(json.loads(grant.resources)):
+                found[each].update(grant.scope.split())
+        return frozenset(set.intersection(*found.values()))
+
     def issue(
         self,
         client: Client,
         approval: Approval,
-        also: Sequence[Callable[[Connection], object]] = (),
-        *,
-        alone: bool = False,
+        check: Callable[[Connection], object],
+        remember: Callable[[Connection], object] | None = None,
     ) -> str:
-        """Return a new code (RFC 6749 §4.1.2); `also` is stored in the same transaction.
+        """Return a new code (RFC 6749 §4.1.2).
 
-        `alone`: whether that depends on what it finds, so that no other may write meanwhile.
+        `check` is done first in the transaction, so that rows are locked in the order of
+        `DeviceCodeGrant.allow`; it raises what undoes it. `remember` is done last; it depends on
+        what it finds, so that no other may write meanwhile.
         """
         code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
-        with self._database.write(concurrent=not alone) as connection:
+        with self._database.write(concurrent=remember is None) as connection:
+            check(connection)
             self._note_use(connection, client)
             rows.add_code(
                 connection,
@@ -110,9 +126,12 @@ class AuthorizationCodeGrant:
                 created_at=now,
                 expires_at=now + self._settings.lifetimes.code,
                 dpop_jkt=approval.dpop_jkt,
+                amr=amr_text(approval.amr),
+                upstream=approval.upstream,
+                upstream_sid=approval.upstream_sid,
             )
-            for store in also:
-                store(connection)
+            if remember is not None:
+                remember(connection)
         self._audit.emit(
             "code_issued",
             client_id=client.client_id,
@@ -152,6 +171,7 @@ class AuthorizationCodeGrant:
             auth_time=code.auth_time,
             confirmation=parameters.confirmation,
             acr=code.acr,
+            amr=amr_of(code.amr),
         )
         access = self._access.create(authorization)
         with_refresh = names.REFRESH_TOKEN in client.grant_types
@@ -176,6 +196,9 @@ class AuthorizationCodeGrant:
                     access=access,
                     refresh_token=refresh_token,
                     cnf=cnf,
+                    amr=code.amr,
+                    upstream=code.upstream,
+                    upstream_sid=code.upstream_sid,
                 )
                 self._tokens.add(connection, grant, now)
             else:

@@ -26,7 +26,12 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
+from bearerguard.server.tokens.access_token import (
+    AccessTokens,
+    Authorization,
+    NewAccessToken,
+    amr_of,
+)
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 _UNUSABLE = "The refresh token is unknown, expired, revoked, or another client's"
@@ -93,7 +98,9 @@ class RefreshTokenGrant:
             _check_key(row, parameters)
         if row.used_at is not None and not self._is_repeatable(row, parameters):
             raise self._reused(row)
-        scopes = narrowed_scopes(parameters, row.scope.split(), client.scopes, self._settings)
+        # Without those that the client has lost since.
+        granted = [name for name in row.scope.split() if name in client.scopes]
+        scopes = narrowed_scopes(parameters, granted, client.scopes, self._settings)
         resources = narrowed_resources(parameters.resources, json.loads(row.resources))
         access = self._access.create(
             Authorization(
@@ -105,6 +112,7 @@ class RefreshTokenGrant:
                 auth_time=row.auth_time,
                 confirmation=parameters.confirmation,
                 acr=row.acr,
+                amr=amr_of(row.amr),
             )
         )
         # Before the transaction, which may keep others waiting.

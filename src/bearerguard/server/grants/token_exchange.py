@@ -90,6 +90,7 @@ class TokenExchangeGrant:
             grant_id=subject.grant_id,
             auth_time=subject.claims.get("auth_time") if subject.client_id else None,
             acr=subject.claims.get("acr") if subject.client_id else None,
+            amr=tuple(subject.claims.get("amr", ())) if subject.client_id else (),
             actor=act,
             not_after=subject.expires_at,
         )

@@ -26,7 +26,12 @@ from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, is_disabled, is_user_id
-from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
+from bearerguard.server.tokens.access_token import (
+    AccessTokens,
+    Authorization,
+    NewAccessToken,
+    amr_text,
+)
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 
@@ -46,6 +51,10 @@ class NewGrant:
     refresh_token: str | None = field(repr=False)
     # The key that its refresh tokens are bound to, as the store has it.
     cnf: str | None = None
+    # How the user logged in, as the store has it.
+    amr: str | None = None
+    upstream: str | None = None
+    upstream_sid: str | None = field(default=None, repr=False)
 
 
 class TokenIssuer:
@@ -116,11 +125,16 @@ class TokenIssuer:
         *,
         refreshable: bool = False,
         also: Callable[[Connection], object] | None = None,
+        resources: tuple[str, ...] | None = None,
+        upstream: str | None = None,
+        upstream_sid: str | None = None,
     ) -> TokenResponse:
         """Issue the tokens of an authorization whose scopes and resources are checked.
 
         A user's tokens begin a grant, unless the authorization has one. `also` is done first in
-        the transaction that stores the grant, and may refuse by raising `OAuthError`.
+        the transaction that stores the grant, and may refuse by raising `OAuthError`. `resources`
+        are the grant's, if they are more than those of the first token. `upstream` is the issuer
+        where the user logged in, None for here, and `upstream_sid` the session there.
         """
         client = authorization.client
         own = authorization.subject == client.client_id
@@ -142,12 +156,15 @@ class TokenIssuer:
                 client=client,
                 user_id=authorization.subject,
                 scopes=found.granted,
-                resources=json.dumps(authorization.resources),
+                resources=json.dumps(resources or authorization.resources),
                 auth_time=authorization.auth_time,
                 acr=authorization.acr,
                 access=access,
                 refresh_token=refresh_token,
                 cnf=cnf,
+                amr=amr_text(authorization.amr),
+                upstream=upstream,
+                upstream_sid=upstream_sid,
             )
             self._begin(grant, also)
         elif access.row is not None:
@@ -192,6 +209,9 @@ class TokenIssuer:
             expires_at=until,
             access_expires_at=grant.access.expires_at,
             cnf=grant.cnf,
+            amr=grant.amr,
+            upstream=grant.upstream,
+            upstream_sid=grant.upstream_sid,
         )
         if grant.access.row is not None:
             rows.add_access_token(connection, **grant.access.row)

@@ -14,7 +14,6 @@ from bearerguard.runtime.bodies import asgi_body
 from bearerguard.runtime.messages import ClientCertificate, Request, Response
 from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.threads import Threads
-from bearerguard.server.http import responses
 from bearerguard.server.http.parameters import MAX_BYTES
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -43,7 +42,7 @@ class AsgiHost:
         self._certificates = certificates
         self._engine = engine
         self._proxies = proxies
-        self.api: ASGIApp = api or _not_found
+        self.api: ASGIApp = api or self._alone
         self._threads = Threads(engine.handle, threads)
         # Password checks take long: they have threads of their own and do not delay token requests.
         self._logins = Threads(
@@ -52,6 +51,16 @@ class AsgiHost:
             waiting=_WAITING_LOGINS,
             busy=engine.busy,
         )
+        # So has what may wait for an issuer elsewhere, for each of these.
+        self._upstreams = {
+            name: Threads(
+                engine.handle,
+                engine.password_places,
+                waiting=_WAITING_LOGINS,
+                busy=engine.busy,
+            )
+            for name in engine.upstream_places
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond, or pass the request on."""
@@ -88,8 +97,27 @@ class AsgiHost:
             await _send(send, self._engine.handle(request))
             return
         await self._engine.prepare(request)
-        login = self._engine.is_login(request.method, path)
-        await _send(send, await (self._logins if login else self._threads).run(request))
+        await _send(send, await self._threads_for(request.method, path).run(request))
+
+    def _threads_for(self, method: str, path: str) -> Threads:
+        if (place := self._engine.upstream_place(path)) is not None:
+            return self._upstreams[place]
+        return self._logins if self._engine.is_login(method, path) else self._threads
+
+    async def _alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app behind a server that stands alone."""
+        if scope["type"] == "http":
+            accepted = (value for name, value in scope["headers"] if name.lower() == b"accept")
+            accept = b",".join(accepted).decode("latin-1")
+            root, path = scope.get("root_path", ""), scope["path"]
+            await _send(send, self._engine.alone(root, path, scope["method"], accept))
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] == "lifespan":
+            while (await receive())["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
 
     def _certificate(self, scope: Scope) -> tuple[ClientCertificate | None, str]:
         """Return the certificate of the TLS client, or None and what is wrong with it."""
@@ -128,16 +156,3 @@ def _closing(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """The app behind a server that stands alone."""
-    if scope["type"] == "http":
-        await _send(send, responses.not_found())
-    elif scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1000})
-    elif scope["type"] == "lifespan":
-        while (await receive())["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        await send({"type": "lifespan.shutdown.complete"})

@@ -25,7 +25,7 @@ from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.revocations import Revoked
-from bearerguard.server.settings import REQUIRED
+from bearerguard.server.settings import DAY, REQUIRED
 
 # The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
@@ -65,8 +65,8 @@ class InProcess:
     def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
         """Call `revoke` after each change in this process, with all that it revoked.
 
-        Each revocation is a mapping of arguments of `Guard.revoke`. A bound method is referenced
-        weakly, so that the server does not keep guards alive.
+        Each revocation is a mapping of arguments of `Guard.revoke`, and `expires_at`. A bound
+        method is referenced weakly, so that the server does not keep guards alive.
         """
         held = weakref.WeakMethod(revoke) if inspect.ismethod(revoke) else lambda: revoke
 
@@ -89,6 +89,12 @@ class InProcess:
         return self._engine.settings.dpop == REQUIRED
 
     @property
+    def longest_token_life(self) -> float:
+        """A day, or the longest lifetime of personal access tokens."""
+        options = self._engine.personal_tokens.options
+        return DAY if options is None else max(DAY, options.max_lifetime)
+
+    @property
     def _issuer(self) -> str:
         return self._engine.settings.issuer
 
@@ -104,8 +110,9 @@ class InProcess:
 
 
 def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
-    """Return a revocation as the arguments of `Guard.revoke`."""
-    return {ARGUMENT_OF_CLAIM[revoked.kind]: revoked.value, "issuer": issuer}
+    """Return a revocation as the arguments of `Guard.revoke`, with the end of its entry."""
+    argument = ARGUMENT_OF_CLAIM[revoked.kind]
+    return {argument: revoked.value, "issuer": issuer, "expires_at": revoked.expires_at}
 
 
 def issuer(engine: Engine, threads: int, **options: Unpack[EmbeddedIssuerOptions]) -> Issuer:
@@ -116,7 +123,8 @@ def issuer(engine: Engine, threads: int, **options: Unpack[EmbeddedIssuerOptions
         "insecure_allow_http": settings.insecure_allow_http,
         "local": InProcess(engine, threads),
     }
-    if any(each.tokens == "opaque" for each in settings.resources):
+    has_personal = engine.personal_tokens.options is not None
+    if has_personal or any(each.tokens == "opaque" for each in settings.resources):
         given["introspection"] = Introspection(token=_NO_SECRET)
     given.update(options)
     return Issuer(settings.issuer, **given)

@@ -49,7 +49,7 @@ class Threads:
         count: int,
         *,
         waiting: int = 0,
-        busy: Callable[[], Response] | None = None,
+        busy: Callable[[Request], Response] | None = None,
     ) -> None:
         self._handle = handle
         self._count = count
@@ -62,7 +62,7 @@ class Threads:
         """Return the response of `handle`."""
         pool = self._pool()
         if self._busy is not None and pool.requests >= self._most:
-            return self._busy()
+            return self._busy(request)
         pool.requests += 1
         try:
             return await pool.run(self._handle, request)

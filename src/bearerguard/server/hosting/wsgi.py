@@ -13,7 +13,6 @@ from bearerguard.protocol.http.proxies import Proxies, environ_peer
 from bearerguard.runtime.bodies import wsgi_body
 from bearerguard.runtime.messages import ClientCertificate, Request, Response
 from bearerguard.server.engine import Engine
-from bearerguard.server.http import responses
 from bearerguard.server.http.parameters import MAX_BYTES
 
 Environ: TypeAlias = dict[str, Any]
@@ -37,7 +36,7 @@ class WsgiHost:
         self._certificates = certificates
         self._engine = engine
         self._proxies = proxies
-        self.api: WSGIApp = api or _not_found
+        self.api: WSGIApp = api or self._alone
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Respond, or pass the request on."""
@@ -63,6 +62,13 @@ class WsgiHost:
             certificate_problem=problem,
         )
         return _start(environ, start_response, self._engine.handle(request))
+
+    def _alone(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """The app behind a server that stands alone."""
+        root, below = _decoded(environ, "SCRIPT_NAME"), _decoded(environ, "PATH_INFO")
+        method, accept = environ["REQUEST_METHOD"], environ.get("HTTP_ACCEPT", "")
+        response = self._engine.alone(root, root.rstrip("/") + below, method, accept)
+        return _start(environ, start_response, response)
 
     def _certificate(self, environ: Environ) -> tuple[ClientCertificate | None, str]:
         """Return the certificate of the TLS client, or None and what is wrong with it."""
@@ -100,8 +106,3 @@ def _start(environ: Environ, start_response: StartResponse, response: Response) 
         headers.append(("Content-Length", str(len(response.body))))
     start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
-
-
-def _not_found(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """The app behind a server that stands alone."""
-    return _start(environ, start_response, responses.not_found())

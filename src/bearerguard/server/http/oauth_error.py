@@ -123,6 +123,22 @@ def invalid_request(description: str, reason: str | None = None, **found: Detail
     return _error(names.INVALID_REQUEST, description, reason, found)
 
 
+def too_many_requests(what: str, reason: str, wait: int, **found: Detail) -> OAuthError:
+    """There were too many requests, such as "pushed requests"; the next one may come in `wait` s.
+
+    The response has the status 429 (RFC 6585 §4).
+    """
+    refusal = OAuthError(
+        names.TEMPORARILY_UNAVAILABLE,
+        f"Too many {what}: try again later",
+        reason=reason,
+        status=429,
+        headers=((names.RETRY_AFTER, str(wait)),),
+    )
+    refusal.note(**found)
+    return refusal
+
+
 def invalid_grant(description: str, reason: str | None = None, **found: Detail) -> OAuthError:
     """The code, refresh token or assertion is not valid (RFC 6749 §5.2)."""
     return _error(names.INVALID_GRANT, description, reason, found)

@@ -33,7 +33,7 @@ _NAMES = frozenset(
         *("nonce", "prompt", "max_age", "redirect_uri", "refresh_token", "response_mode"),
         *("response_type", "scope", "state", "token", "token_type_hint", "username", "password"),
         *("assertion", "actor_token", "actor_token_type", "requested_token_type"),
-        *("subject_token", "subject_token_type"),
+        *("subject_token", "subject_token_type", "device_code", "user_code"),
     }
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,12 +16,17 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql
 
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.csrf import Csrf
+from bearerguard.server.login.prompt import unmarked
 from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.steps import Demands
 from bearerguard.server.login.ticket import TicketError, Tickets
-from bearerguard.server.pages import Pages
+from bearerguard.server.pages import Link, Pages
+from bearerguard.server.pages.error_pages import ErrorPages
+from bearerguard.server.pages.texts import Texts
+from bearerguard.server.settings import Settings
 from bearerguard.server.store.connection import Connection, Executes, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import consents
@@ -35,10 +40,25 @@ _ANSWERS = {"allow": True, "deny": False}
 
 @dataclass(frozen=True, slots=True)
 class ScopeLine:
-    """A scope and its description."""
+    """A scope as the page shows it.
+
+    Attributes:
+        name: its name.
+        description: what it allows, in words; its name if nobody described it.
+        powerful: whether the page marks it.
+        is_known: whether the user has allowed it to the client before.
+    """
 
     name: str
     description: str
+    powerful: bool = False
+    is_known: bool = False
+
+
+def scope_line(name: str, settings: Settings, texts: Texts) -> ScopeLine:
+    """Return how pages show a scope."""
+    description = texts.scope(name, settings.describe(name))
+    return ScopeLine(name, description, settings.is_powerful(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +78,7 @@ class ConsentRequest:
         published_at: the host of the client's metadata document, or "".
         is_unknown: whether the client registered itself, so that nobody has checked its name.
         is_local: whether all of its redirect URIs are on this device.
+        demands: what the request demands of the login, for "Use another account".
     """
 
     client_id: str
@@ -71,6 +92,7 @@ class ConsentRequest:
     published_at: str = ""
     is_unknown: bool = False
     is_local: bool = False
+    demands: Demands = field(default_factory=Demands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +114,10 @@ class ConsentAnswer:
     remember: bool
 
 
+class ConsentForgotten(Exception):
+    """Stored consent is gone since it was read: what would be written by it must be undone."""
+
+
 class Consent:
     """Shows the consent page, reads the decision, and stores consent for later requests."""
 
@@ -101,6 +127,7 @@ class Consent:
         database: Database,
         *,
         pages: Pages,
+        errors: ErrorPages,
         csrf: Csrf,
         tickets: Tickets,
         clock: Callable[[], float],
@@ -108,6 +135,7 @@ class Consent:
         self._base = base
         self._database = database
         self._pages = pages
+        self._errors = errors
         self._csrf = csrf
         self._tickets = tickets
         self._clock = clock
@@ -126,12 +154,15 @@ class Consent:
             "resources": asked.resources,
             "client": asked.client_name,
             "redirect": asked.redirect_uri,
+            "demands": asked.demands.stored,
         }
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=user.user_id)
         kind, shown = destination(asked.redirect_uri)
+        # What matters most comes first: it is seen without scrolling.
+        scopes = [self._named(each) for each in sorted(asked.scopes, key=weight)]
         return self._pages.page(
             "consent",
-            leads_to=asked.redirect_uri,
+            leads_on=True,
             headers=proof.headers,
             action=self._base + CONSENT,
             switch_action=switch_action,
@@ -139,7 +170,9 @@ class Consent:
             request=ticket,
             client_name=asked.client_name,
             name=user.name,
-            scopes=asked.scopes,
+            scopes=scopes,
+            new_scopes=[each for each in scopes if not each.is_known],
+            known_scopes=[each for each in scopes if each.is_known],
             resources=asked.resources if asked.names_resources else (),
             redirect_kind=kind,
             redirect_host=shown,
@@ -150,23 +183,40 @@ class Consent:
         )
 
     def answer(self, request: Request, user: SignedIn) -> ConsentAnswer | Response:
-        """Return the decision of a posted consent form, or an error page for an invalid form."""
+        """Return the decision of a posted consent form, or an error page for an invalid form.
+
+        The page is reported.
+        """
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._pages.unreadable(error)
+            error.note(user_id=user.user_id)
+            return self._errors.show(error, CONSENT, "request")
+        ticket = fields.get("request", "")
         try:
-            content = self._tickets.open(_PURPOSE, fields.get("request", ""), holder=user.user_id)
+            content = self._tickets.open(_PURPOSE, ticket, holder=user.user_id)
         except TicketError:
             content = {}
         allowed = _ANSWERS.get(fields.get("decision", ""))
         if not content or allowed is None or not self._csrf.holds(request, fields, user.user_id):
-            return self._pages.error(400, "form")
+            return self._unusable(ticket, user)
         remember = allowed and fields.get("remember") == "yes"
         # A form that an earlier version rendered has no resources.
         resources = frozenset(content.get("resources", ()))
         scopes = frozenset(content["scopes"])
         return ConsentAnswer(allowed, scopes, resources, content["query"], remember)
+
+    def _named(self, scope: ScopeLine) -> ScopeLine:
+        return replace(scope, description=self._pages.texts.scope(scope.name, scope.description))
+
+    def _unusable(self, ticket: str, user: SignedIn) -> Response:
+        """Return the page for a form that is not valid. From one of ours, users can begin again."""
+        error = invalid_request("The form is invalid or has expired", "unusable_form")
+        error.note(user_id=user.user_id, status=error.status)
+        content = self._tickets.content(_PURPOSE, ticket, holder=user.user_id)
+        again = None if content is None else start_again(self._base, content["query"], self._pages)
+        client_name = "" if content is None else content["client"]
+        return self._errors.show(error, CONSENT, "form", client_name=client_name, back=again)
 
     def posted(self, request: Request, user: SignedIn) -> dict[str, Any] | None:
         """Return the content of the ticket in a posted consent form; None if it is not valid."""
@@ -177,10 +227,18 @@ class Consent:
             return None
 
     def remembered(
-        self, user_id: str, client_id: str, resources: Collection[str]
+        self,
+        user_id: str,
+        client_id: str,
+        resources: Collection[str],
+        connection: Connection | None = None,
     ) -> frozenset[str]:
-        """Return the scopes that stored consent allows a client at every one of `resources`."""
-        known = _remembered(self._database, user_id, client_id)
+        """Return the scopes that stored consent allows a client at every one of `resources`.
+
+        In the transaction of a `connection`, that consent then stands until the commit.
+        """
+        statement = _FIND if connection is None else _HOLD
+        known = _remembered(connection or self._database, user_id, client_id, statement)
         return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))
 
     def remember(
@@ -209,6 +267,17 @@ class Consent:
             return connection.execute(statement).rowcount
 
 
+def start_again(base: str, query: str, pages: Pages) -> Link:
+    """Return the link that repeats an authorization request."""
+    url = f"{base}/oauth/authorize?{unmarked(query)}"
+    return Link(url, pages.texts("error.back.again"))
+
+
+def weight(scope: ScopeLine) -> tuple[bool, bool]:
+    """Return the key by which pages sort scopes: what is new and powerful comes first."""
+    return scope.is_known, not scope.powerful
+
+
 def destination(redirect_uri: str) -> tuple[str, str]:
     """Return what the page shows of a redirect URI: its kind (host, device or app) and its name."""
     parts = urlsplit(redirect_uri)
@@ -220,10 +289,12 @@ def destination(redirect_uri: str) -> tuple[str, str]:
 
 
 _FIND = Prepared(
-    select(consents.c.scope).where(
+    _stored := select(consents.c.scope).where(
         consents.c.user_id == bindparam("user"), consents.c.client_id == bindparam("client")
     )
 )
+# Others remove it after this transaction. SQLite has no locks of rows.
+_HOLD = Prepared(_stored.with_for_update(read=True, key_share=True))
 # SQLite has the same clause.
 _KEEP = Prepared(
     (_new := postgresql.insert(consents))
@@ -240,13 +311,15 @@ _KEEP = Prepared(
 )
 
 
-def _remembered(connection: Executes, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
+def _remembered(
+    connection: Executes, user_id: str, client_id: str, statement: Prepared = _FIND
+) -> dict[str, frozenset[str]]:
     """Return the scopes of the stored consent, by resource.
 
     Consent that an earlier version stored names no resource. It is ignored, and the user is asked
     again, because the server's default resource may have changed since.
     """
-    scope = connection.execute(_FIND, {"user": user_id, "client": client_id}).scalar()
+    scope = connection.execute(statement, {"user": user_id, "client": client_id}).scalar()
     if scope is None or not scope.startswith("{"):
         return {}
     return {resource: frozenset(scopes) for resource, scopes in json.loads(scope).items()}

@@ -1,51 +1,37 @@
 """The login endpoint and the logout endpoint: the pages at `/oauth/login` and `/oauth/logout`.
 
-Owns the order of the checks: first the form's CSRF token, then the throttle, then the password.
-The form contains the pending authorization request, sealed. It continues after the login.
+The login page has what the login methods offer. Each of its forms contains the pending
+authorization request, sealed. It continues after the login. The first method is here, too: the
+password, which owns the order of its checks: the form's CSRF token, the throttle, the password.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.errors import PasswordsBusy
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
-from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.login.accounts import Accounts, normalized
+from bearerguard.server.login.accounts import Accounts, fingerprint_of, normalized
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.known_browsers import KnownBrowsers
-from bearerguard.server.login.session import Sessions, SignedIn
+from bearerguard.server.login.session import ProofLapsed, Sessions, SignedIn
+from bearerguard.server.login.steps import LOGIN, Logins, Offer, PendingRequest, Proof, see_other
 from bearerguard.server.login.throttle import Throttle
-from bearerguard.server.login.ticket import TicketError, Tickets
-from bearerguard.server.pages import Pages
+from bearerguard.server.pages import Link, Pages
+from bearerguard.server.pages.error_pages import ErrorPages
+from bearerguard.server.store.connection import Connection
 
-LOGIN = "/oauth/login"
 LOGOUT = "/oauth/logout"
+# Where a login leads that no app has asked for.
+ACCOUNT = "/oauth/account"
 
-_AUTHORIZE = "/oauth/authorize"
-_PURPOSE = "sign in"
-_LIFETIME = 3600  # leaves time to look up a password
 BUSY_SECONDS = 5
 _MAX_SHOWN = 200  # characters of the username that was typed: no account has a longer one
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
-    """The authorization request that waits for the login; all fields are empty if there is none.
-
-    `again`: whether it demands a login of those who are signed in, too.
-    """
-
-    ticket: str = ""
-    query: str = ""
-    client_name: str = ""
-    redirect_uri: str = ""
-    again: bool = False
 
 
 class LoginEndpoint:
@@ -54,12 +40,10 @@ class LoginEndpoint:
     Args:
         base: the path of the issuer's URL, before `/oauth`.
         pages: renders the pages.
+        errors: shows the error pages.
         csrf: protects the forms.
-        tickets: seals the pending authorization request.
-        accounts: checks passwords.
-        sessions: begins, finds and ends sessions.
-        throttle: limits login attempts.
-        known_browsers: the browsers that users have signed in with before.
+        logins: opens the pending authorization request, and has what the page offers.
+        sessions: finds and ends sessions.
         audit: receives the events.
     """
 
@@ -68,47 +52,39 @@ class LoginEndpoint:
         base: str,
         *,
         pages: Pages,
+        errors: ErrorPages,
         csrf: Csrf,
-        tickets: Tickets,
-        accounts: Accounts,
+        logins: Logins,
         sessions: Sessions,
-        throttle: Throttle,
-        known_browsers: KnownBrowsers,
         audit: Audit,
     ) -> None:
         self._base = base
         self._pages = pages
+        self._errors = errors
         self._csrf = csrf
-        self._tickets = tickets
-        self._accounts = accounts
+        self._logins = logins
         self._sessions = sessions
-        self._throttle = throttle
-        self._known_browsers = known_browsers
         self._audit = audit
 
-    def location(
-        self, query: str, *, client_name: str, redirect_uri: str, again: bool = False
-    ) -> str:
-        """Return the URL of the login page that continues the authorization request `query`.
-
-        `again`: whether the request demands a login of those who are signed in, too.
-        """
-        content = {"query": query, "client": client_name, "redirect": redirect_uri, "again": again}
-        ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
-        return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
-
     def login(self, request: Request) -> Response:
-        """Return the response to a GET or POST of the login page."""
+        """Return the response to a request to the login page; a POST is for `PasswordLogin`."""
         if request.method == "POST":
-            return self._posted(request)
+            refusal = invalid_request("Users sign in elsewhere", "no_password_login")
+            refusal.status = 404
+            return self._errors.show(refusal, LOGIN, "not_found")
         tickets = parse_qs(urlsplit(request.url).query).get("request", [""])
-        pending = self._pending(tickets[0]) if len(tickets) == 1 else None
+        pending = self._logins.pending(tickets[0]) if len(tickets) == 1 else None
         if pending is None:
-            return self._no_pending()
+            return self.no_pending(tickets[0])
         signed_in = self._sessions.signed_in(request)
         if signed_in is not None and not pending.ticket:
-            return self._signed_in_page(request, signed_in.user_id, signed_in.name)
-        return self._form(request, pending)
+            return see_other(self._base + ACCOUNT)
+        offers = self._logins.offers
+        # Without a choice, there is nothing to ask.
+        begin = offers[0].begin if len(offers) == 1 else None
+        if begin is not None and request.method == "GET":
+            return begin(request, pending)
+        return self.form(request, pending)
 
     def logout(self, request: Request, then: Callable[[Request, SignedIn], str]) -> Response:
         """Return the response to a GET or POST of the logout page.
@@ -123,7 +99,7 @@ class LoginEndpoint:
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._pages.unreadable(error)
+            return self._errors.show(error, LOGOUT, "request")
         if signed_in is None or not self._csrf.holds(request, fields, signed_in.user_id):
             return see_other(self._base + LOGOUT)
         location = then(request, signed_in) or self._base + LOGOUT
@@ -131,83 +107,7 @@ class LoginEndpoint:
         self._audit.emit("signed_out", user_id=signed_in.user_id)
         return see_other(location, cookie)
 
-    def _posted(self, request: Request) -> Response:
-        try:
-            fields = from_form(request).values
-        except OAuthError as error:
-            return self._pages.unreadable(error)
-        pending = self._pending(fields.get("request", ""))
-        if pending is None:
-            return self._no_pending()
-        username, password = fields.get("username", ""), fields.get("password", "")
-        if not self._csrf.holds(request, fields):
-            return self._form(request, pending, 400, "login.stale", username)
-        if not username.strip() or not password:
-            return self._form(request, pending, 400, "login.missing", username, invalid=True)
-        return self._attempt(request, pending, username, password)
-
-    def _attempt(
-        self, request: Request, pending: PendingRequest, username: str, password: str
-    ) -> Response:
-        login, address = normalized(username), request.peer
-        browser = self._known_browsers.identify(request, login)
-        attempt = self._throttle.charge(login, address, browser)
-        if wait := attempt.wait:
-            self._report("login_throttled", login, address)
-            return self._form(
-                request,
-                pending,
-                429,
-                "login.throttled",
-                username,
-                values={"wait": self._pages.texts.wait(wait)},
-                retry_after=wait,
-            )
-        try:
-            checked = self._accounts.checked(login, password)
-        except PasswordsBusy:
-            # Otherwise an attacker who keeps the server busy would use up the limits of others.
-            self._throttle.take_back(attempt)
-            return self._form(
-                request, pending, 503, "login.busy", username, retry_after=BUSY_SECONDS
-            )
-        session = (
-            None
-            if checked is None
-            else self._sessions.begin(request, checked[0].user_id, checked[1])
-        )
-        if checked is None or session is None:
-            self._report("login_failed", login, address)
-            return self._form(request, pending, 403, "login.wrong", username, invalid=True)
-        account, _ = checked
-        self._throttle.forgive(attempt)
-        cookies = (session, self._known_browsers.remember(login, browser))
-        self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
-        after = f"{_AUTHORIZE}?{pending.query}" if pending.ticket else LOGIN
-        return see_other(self._base + after, *cookies)
-
-    def _report(self, event: str, login: str, address: str) -> None:
-        # A name without an account is not logged: users type passwords there by mistake.
-        user_id = self._accounts.user_id(login)
-        self._audit.emit(event, user_id=user_id, address=address or None)
-
-    def _pending(self, ticket: str) -> PendingRequest | None:
-        """Return the request in a ticket; None if the ticket is not valid or has expired."""
-        if not ticket:
-            return PendingRequest()
-        try:
-            content = self._tickets.open(_PURPOSE, ticket)
-        except TicketError:
-            return None
-        return PendingRequest(
-            ticket,
-            content["query"],
-            content["client"],
-            content["redirect"],
-            content.get("again", False),  # an earlier version's ticket does not say
-        )
-
-    def _form(
+    def form(
         self,
         request: Request,
         pending: PendingRequest,
@@ -215,25 +115,33 @@ class LoginEndpoint:
         problem: str = "",
         username: str = "",
         *,
-        values: Mapping[str, Any] | None = None,
         invalid: bool = False,
         retry_after: int = 0,
     ) -> Response:
+        """Return the login page; `problem` names the text of what is wrong."""
+        offers = self._logins.offers
+        buttons = [each for each in offers if each.name]
         proof = self._csrf.proof(request)
-        waiting = (("Retry-After", str(retry_after)),) if retry_after else ()
+        waiting = self._pages.texts.wait(retry_after)
+        retry = (("Retry-After", str(retry_after)),) if retry_after else ()
         return self._pages.page(
             "login",
             status=status,
-            leads_to=pending.redirect_uri,
-            headers=(*proof.headers, *waiting),
+            leads_on=bool(pending.redirect_uri) or any(each.begin for each in offers),
+            headers=(*proof.headers, *retry),
             action=self._base + LOGIN,
             csrf=proof.value,
             request=pending.ticket,
             client_name=pending.client_name,
             again=pending.again and self._sessions.signed_in(request) is not None,
             username=username[:_MAX_SHOWN],
-            problem=self._pages.texts(problem, **(values or {})) if problem else "",
+            problem=self._pages.texts(problem, wait=waiting) if problem else "",
             invalid=invalid,
+            # Only who has tried too often is told for how long.
+            wait=retry_after if problem == "login.throttled" else 0,
+            wait_text=waiting,
+            passwords=len(buttons) < len(offers),
+            upstreams=buttons,
         )
 
     def _signed_in_page(self, request: Request, user_id: str, name: str) -> Response:
@@ -244,13 +152,128 @@ class LoginEndpoint:
             action=self._base + LOGOUT,
             csrf=proof.value,
             name=name,
+            account=self._base + ACCOUNT,
         )
 
-    def _no_pending(self) -> Response:
-        return self._pages.error(400, "login_link")
+    def no_pending(self, ticket: str) -> Response:
+        """Return the page for a link that is not valid. From one of ours, users can begin again."""
+        error = invalid_request("The link is invalid or has expired", "unusable_login_link")
+        expired = self._logins.expired(ticket)
+        if expired is None:
+            return self._errors.show(error, LOGIN, "login_link")
+        again = Link(self._logins.after(expired), self._pages.texts("error.back.again"))
+        return self._errors.show(
+            error, LOGIN, "login_link", client_name=expired.client_name, back=again
+        )
 
 
-def see_other(location: str, *headers: tuple[str, str]) -> Response:
-    """Return a redirect that is followed with GET (RFC 9110 §15.4.4) and never cached."""
-    fields = (("Location", location), ("Cache-Control", "no-store"), *headers)
-    return Response(303, (*fields, ("Referrer-Policy", "no-referrer")))
+class PasswordLogin:
+    """The login method "password", whose form is on the login page.
+
+    Args:
+        page: the login page.
+        errors: shows the error pages.
+        csrf: protects the form.
+        logins: opens the pending authorization request, and goes on after a login.
+        accounts: checks passwords.
+        sessions: has what they say of a password.
+        throttle: limits login attempts.
+        known_browsers: the browsers that users have signed in with before.
+        audit: receives the events.
+        base: the path of the issuer's URL, before `/oauth`.
+        acr_values: the authentication contexts of a password.
+    """
+
+    name = "password"
+    paths: frozenset[str] = frozenset({LOGIN})
+
+    def __init__(
+        self,
+        page: LoginEndpoint,
+        *,
+        errors: ErrorPages,
+        csrf: Csrf,
+        logins: Logins,
+        accounts: Accounts,
+        sessions: Sessions,
+        throttle: Throttle,
+        known_browsers: KnownBrowsers,
+        audit: Audit,
+        base: str,
+        acr_values: Sequence[str],
+    ) -> None:
+        self._page = page
+        self._errors = errors
+        self._csrf = csrf
+        self._logins = logins
+        self._accounts = accounts
+        self._sessions = sessions
+        self._throttle = throttle
+        self._known_browsers = known_browsers
+        self._audit = audit
+        self.offers: Sequence[Offer] = (Offer(base + LOGIN),)
+        self.acr_values: Sequence[str] = acr_values
+
+    def check(self, connection: Connection, proof: Proof) -> None:
+        """Raise `ProofLapsed` if the user has another password by now."""
+        [fingerprint] = proof.evidence
+        self._accounts.check_unchanged(connection, proof.user_id, fingerprint)
+
+    def handle(self, request: Request) -> Response:
+        """Return the response to the form of the login page."""
+        try:
+            fields = from_form(request).values
+        except OAuthError as error:
+            return self._errors.show(error, LOGIN, "request")
+        pending = self._logins.pending(fields.get("request", ""))
+        if pending is None:
+            return self._page.no_pending(fields.get("request", ""))
+        username, password = fields.get("username", ""), fields.get("password", "")
+        if not self._csrf.holds(request, fields):
+            return self._page.form(request, pending, 400, "login.stale", username)
+        if not username.strip() or not password:
+            return self._page.form(request, pending, 400, "login.missing", username, invalid=True)
+        return self._attempt(request, pending, username, password)
+
+    def _attempt(
+        self, request: Request, pending: PendingRequest, username: str, password: str
+    ) -> Response:
+        login, address = normalized(username), request.peer
+        browser = self._known_browsers.identify(request, login)
+        attempt = self._throttle.charge(login, address, browser)
+        if wait := attempt.wait:
+            self._report("login_throttled", login, address)
+            return self._page.form(
+                request,
+                pending,
+                429,
+                "login.throttled",
+                username,
+                retry_after=wait,
+            )
+        try:
+            checked = self._accounts.checked(login, password)
+        except PasswordsBusy:
+            # Otherwise an attacker who keeps the server busy would use up the limits of others.
+            self._throttle.take_back(attempt)
+            return self._page.form(
+                request, pending, 503, "login.busy", username, retry_after=BUSY_SECONDS
+            )
+        response = None
+        if checked is not None:
+            account, stored = checked
+            evidence = (fingerprint_of(stored),)
+            proof = Proof(account.user_id, self.name, self._sessions.by_password, evidence)
+            known = self._known_browsers.remember(login, browser)
+            with suppress(ProofLapsed):  # an operator has changed the account in the meantime
+                response = self._logins.proved(request, pending, proof, known)
+        if response is None:
+            self._report("login_failed", login, address)
+            return self._page.form(request, pending, 403, "login.wrong", username, invalid=True)
+        self._throttle.forgive(attempt)
+        return response
+
+    def _report(self, event: str, login: str, address: str) -> None:
+        # A name without an account is not logged: users type passwords there by mistake.
+        user_id = self._accounts.user_id(login)
+        self._audit.emit(event, user_id=user_id, address=address or None)

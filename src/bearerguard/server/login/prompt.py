@@ -107,6 +107,11 @@ class Prompt:
         is_demanded = "login" in self.values or self.max_age is not None or self.acr_values
         return "login" if is_demanded else ""
 
+    @property
+    def for_login(self) -> str:
+        """The values of `prompt` that concern the login itself, separated by spaces."""
+        return " ".join(name for name in ("login", "select_account") if name in self.values)
+
     def was_asked(self, signed_in: SignedIn) -> bool:
         """Whether the user has logged in since being sent to log in."""
         at, mark = signed_in.auth_time, self.mark
@@ -220,12 +225,12 @@ class Prompts:
         """Whether the user's login satisfies the request."""
         return prompt.is_met(self._dated(signed_in), self._clock())
 
-    def unused(self, prompt: Prompt, signed_in: SignedIn) -> Prompt:
+    def unused(self, prompt: Prompt, signed_in: SignedIn | None) -> Prompt:
         """Return a request without its mark, if that or the user's login was used up."""
-        if not self.is_met(prompt, signed_in):
+        if signed_in is None or not self.is_met(prompt, signed_in):
             return prompt  # the mark is needed to tell a return without a new login
         names = prompt.uses(self._dated(signed_in), self._clock())
-        if any(rows.is_used_assertion(self._database, self._digests(name)) for name in names):
+        if any(rows.is_used(self._database, self._digests(name)) for name in names):
             return replace(prompt, mark=None)
         return prompt
 
@@ -237,15 +242,19 @@ class Prompts:
         """
         now = self._clock()
         for name in prompt.uses(self._dated(signed_in), now):
-            if not rows.use_assertion(connection, self._digests(name), now + _STORED):
+            if not rows.use_once(connection, self._digests(name), now + _STORED):
                 raise LoginUsed("the login was for another request")
 
-    def check(self, prompt: Prompt, signed_in: SignedIn) -> None:
-        """Raise `OAuthError` if a new login is needed and is impossible.
+    def check(self, prompt: Prompt, signed_in: SignedIn | None) -> None:
+        """Raise `OAuthError` if a login is needed and is impossible.
 
         It is impossible with `prompt=none`, if no login is strong enough, or if the user has
         returned without such a login.
         """
+        if signed_in is None:
+            if prompt.silent:
+                raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")
+            return
         if self.is_met(prompt, signed_in):
             return
         if not prompt.is_strong_enough(signed_in) and (

@@ -25,8 +25,11 @@ from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import login_attempts, remove_expired
 
-# Each IPv6 site has at least a /64, from which an attacker may choose any address (RFC 6177).
-_IPV6_PREFIX = 64
+# The IPv6 networks that a site may have as a whole (RFC 6177), with their limits as multiples of
+# that of one address. An attacker may choose any address of them.
+_IPV6_NETWORKS = {64: 1, 56: 4, 48: 16}
+# What a translator to IPv6 puts before the IPv4 address of a client (RFC 6052 §2.1).
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,10 @@ class Attempt:
     Attributes:
         wait: 0 if it may be made, otherwise the whole seconds until the next attempt.
         store: the store that charged it, which alone can undo that.
-        own: the charges for its account or browser. A success resets these limits.
-        by_address: the charge for its address. A success gives back only this attempt.
+        own: the charges for its account or browser; `forgive` resets these limits. Of an attempt
+            that names no login, all of its charges: others share these limits, and only
+            `take_back` may undo them.
+        by_address: the charges of a login for its address; `forgive` gives back this attempt alone.
     """
 
     wait: int
@@ -75,8 +80,9 @@ class Throttle:
         per_account: the limit of each login name from one address, and of each known browser.
             It applies to names without an account too. From all addresses together, the limit
             is three times as high.
-        per_address: the limit of each address; an IPv6 /64 counts as one. Requests without a
-            known address (loopback, a Unix socket) share a limit that is five times as high.
+        per_address: the limit of each address; an IPv6 /64 counts as one, and the limits of its
+            /56 and /48 are 4 and 16 times as high. Requests without a known address (loopback, a
+            Unix socket) share a limit that is five times as high.
     """
 
     def __init__(
@@ -101,9 +107,8 @@ class Throttle:
     def charge(self, login: str, address: str, browser: str = "") -> Attempt:
         """Charge an attempt; the result's `wait` is 0 if it may be made.
 
-        The address is charged first: an address at its limit charges no account and adds no rows
-        for invented names. A known browser has a limit of its own; when that is used up, the
-        attempt is charged like any other.
+        An attempt that is refused is charged to nothing, and adds no rows. A known browser has a
+        limit of its own; when that is used up, the attempt is charged like any other.
         """
         if self._shared is not None:
             try:
@@ -115,19 +120,61 @@ class Throttle:
                 return attempt
         return self._charge(self._database, login, address, browser)
 
-    def charge_site(
-        self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
-    ) -> float:
-        """Charge what is no login to the limit of its address, and then to that of all addresses.
+    def charge_address(self, purpose: str, address: str) -> Attempt:
+        """Charge an attempt that names no account, such as a login elsewhere, to its address.
 
-        Returns 0, or the seconds until the next attempt.
+        Attempts of another purpose, and those with passwords, have limits of their own. The
+        result's `wait` is 0 if it may be made; `take_back` undoes its charges.
         """
-        digest, (site, shared) = self._secret.digest, _site(address)
-        limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
-        charges = (
-            Charge(digest(f"{purpose} by address", site), limit),
+        return self._charged(*self._by_address(purpose, sites_of(address), self._per_address))
+
+    def charge_site(
+        self,
+        purpose: str,
+        address: str,
+        *,
+        by_address: RateLimit,
+        in_all: RateLimit,
+        whose: str = "",
+    ) -> int:
+        """Charge what is no login to the limit of its address, and to that of all addresses.
+
+        The latter is one for each `whose`, such as a client: a flood for one leaves the others
+        theirs. Returns 0, or the whole seconds until the next attempt.
+        """
+        return self._charged(
+            *self._by_address(purpose, sites_of(address), by_address),
+            Charge(self._secret.digest(f"{purpose} in all", whose), in_all),
+        ).wait
+
+    def charge_one(self, purpose: str, who: str, limit: RateLimit) -> int:
+        """Charge what is no login to one limit; return 0, or the seconds to the next attempt."""
+        return self._charged(Charge(self._secret.digest(purpose, who), limit)).wait
+
+    def charge_guess(
+        self,
+        purpose: str,
+        user_id: str,
+        address: str,
+        *,
+        by_user: RateLimit,
+        by_address: RateLimit,
+        in_all: RateLimit,
+    ) -> Attempt:
+        """Charge what a user may have guessed to the limits of the user, the address and all.
+
+        The result's `wait` is 0 if it may be checked; `take_back` undoes the charges of one that
+        was right.
+        """
+        digest = self._secret.digest
+        return self._charged(
+            Charge(digest(f"{purpose} by user", user_id), by_user),
+            *self._by_address(purpose, sites_of(address), by_address),
             Charge(digest(f"{purpose} in all", ""), in_all),
         )
+
+    def _charged(self, *charges: Charge) -> Attempt:
+        """Charge all limits or none, in the shared store or else in the database."""
         if self._shared is not None:
             try:
                 wait = self._shared.charge(charges)
@@ -135,8 +182,9 @@ class Throttle:
                 self._failed(error)
             else:
                 self._succeeded()
-                return wait
-        return self._database.charge(charges)
+                return Attempt(math.ceil(wait), self._shared, own=charges)
+        wait = self._database.charge(charges)
+        return Attempt(math.ceil(wait), self._database, own=charges)
 
     def forgive(self, attempt: Attempt) -> None:
         """Reset the limits of a successful attempt's account or browser."""
@@ -167,29 +215,33 @@ class Throttle:
     def _charge(self, store: ThrottleStore, login: str, address: str, browser: str) -> Attempt:
         if browser:
             key = self._secret.digest("attempt by browser", browser)
-            own = (Charge(key, self._per_account),)
-            if not store.charge(own):
-                return Attempt(0, store, own=own)
-        charges = self._charges(login, address)
-        wait = store.charge(charges)
+            of_browser = (Charge(key, self._per_account),)
+            if not store.charge(of_browser):
+                return Attempt(0, store, own=of_browser)
+        sites = sites_of(address)
+        by_address = self._by_address("attempt", sites, self._per_address)
+        own = self._own(login, sites)
+        wait = store.charge((*by_address, *own))
         if wait:
             return Attempt(math.ceil(wait), store)
-        return Attempt(0, store, own=charges[1:], by_address=charges[:1])
+        return Attempt(0, store, own=own, by_address=by_address)
 
-    def _charges(self, login: str, address: str) -> tuple[Charge, ...]:
-        """Return what an attempt is charged to, in order."""
-        digest, (site, shared) = self._secret.digest, _site(address)
+    def _own(self, login: str, sites: Sites) -> tuple[Charge, ...]:
+        """Return what an attempt for a login name is charged to."""
+        digest = self._secret.digest
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
         )
-        by_address = digest("attempt by address", site)
-        if shared:
-            return (Charge(by_address, self._per_address.times(_UNKNOWN_ADDRESS)), everywhere)
-        here = digest("attempt by account and address", f"{site} {login}")
-        return (
-            Charge(by_address, self._per_address),
-            Charge(here, self._per_account),
-            everywhere,
+        if sites.are_shared:
+            return (everywhere,)
+        here = digest("attempt by account and address", f"{sites.networks[0]} {login}")
+        return (Charge(here, self._per_account), everywhere)
+
+    def _by_address(self, purpose: str, sites: Sites, limit: RateLimit) -> tuple[Charge, ...]:
+        """Return the charges of an address, the smallest network first."""
+        return tuple(
+            Charge(self._secret.digest(f"{purpose} by address", network), limit.times(factor))
+            for network, factor in zip(sites.networks, sites.factors, strict=True)
         )
 
 
@@ -201,14 +253,16 @@ class DatabaseThrottle:
         self._clock = clock
 
     def charge(self, charges: Sequence[Charge]) -> float:
-        """Charge keys in order, up to the first whose limit is used up."""
+        """Charge all keys, or none if the limit of one is used up; see `ThrottleStore`."""
         now = self._clock()
-        with self._database.write(concurrent=True) as connection:
-            for each in charges:
-                if wait := _charge(connection, each.key, each.limit, now):
-                    return wait
-            # At the end: it waits for no row that another attempt has charged.
-            remove_expired(connection, login_attempts.c.whole_at, now)
+        try:
+            with self._database.write(concurrent=True) as connection:
+                for each in charges:
+                    _charge(connection, each.key, each.limit, now)
+                # At the end: it waits for no row that another attempt has charged.
+                remove_expired(connection, login_attempts.c.whole_at, now)
+        except _UsedUp as used_up:
+            return used_up.wait
         return 0.0
 
     def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:
@@ -252,30 +306,58 @@ _CHARGE = Prepared(
 )
 
 
-def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> float:
-    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
+class _UsedUp(Exception):
+    """Rolls a transaction back: a limit is used up for `wait` seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
+def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> None:
+    """Charge one key; raises `_UsedUp`."""
     latest = now + limit.span - limit.interval
     values = {"key": key, "now": now, "latest": latest, "interval": limit.interval}
     while not connection.execute(_CHARGE, values).rowcount:
         whole_at = connection.execute(_FIND, {"key": key}).scalar()
         if whole_at is not None and whole_at > latest:
-            return float(whole_at - latest)
-    return 0.0
+            raise _UsedUp(float(whole_at - latest))
 
 
-def _site(address: str) -> tuple[str, bool]:
-    """Return the address or IPv6 /64 that is limited as one, and whether clients may share it.
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """What an address is limited as.
 
-    Clients share the loopback address of a proxy or a tunnel on this machine, and the missing
-    address of a Unix socket.
+    Attributes:
+        networks: the address, or the IPv6 networks that contain it, the smallest first.
+        factors: their limits, as multiples of that of one address.
+        are_shared: whether many clients may have this address: the loopback address of a proxy or
+            a tunnel on this machine, or the missing address of a Unix socket.
     """
+
+    networks: Sequence[str]
+    factors: Sequence[int] = (1,)
+    are_shared: bool = False
+
+
+def sites_of(address: str) -> Sites:
+    """Return what an address is limited as."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return address, True
+        return Sites((address,), (_UNKNOWN_ADDRESS,), are_shared=True)
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            site = ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)
-            return str(site), parsed.is_loopback
-        parsed = parsed.ipv4_mapped
-    return str(parsed), parsed.is_loopback
+        parsed = _ipv4_of(parsed) or parsed
+    if parsed.is_loopback:
+        return Sites((str(parsed),), (_UNKNOWN_ADDRESS,), are_shared=True)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return Sites((str(parsed),))
+    networks = (ipaddress.ip_network((parsed, each), strict=False) for each in _IPV6_NETWORKS)
+    return Sites(tuple(map(str, networks)), tuple(_IPV6_NETWORKS.values()))
+
+
+def _ipv4_of(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that is mapped or translated to an IPv6 address, or None."""
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped

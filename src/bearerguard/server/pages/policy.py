@@ -1,6 +1,7 @@
 """The security header fields of pages.
 
-They forbid scripts, frames, assets of other hosts, caching and referrers. Knows no templates.
+They forbid frames, assets of other hosts, caching, referrers, and every script but one. Knows no
+templates.
 """
 
 from __future__ import annotations
@@ -20,25 +21,34 @@ _ALWAYS = (
 
 
 def page_headers(
-    style: str, *, leads_on: bool = False, in_popups: bool = False
+    style: str,
+    *,
+    script: str = "",
+    images: bool = False,
+    leads_on: bool = False,
+    in_popups: bool = False,
 ) -> tuple[tuple[str, str], ...]:
     """Return the header fields of a page.
 
     Args:
         style: the exact content of the page's style element, for its hash.
-        leads_on: whether the page's form ends in a redirect to a client.
+        script: the exact content of the page's script element, or "" for a page without one.
+        images: whether the page has images, all of them in data URIs.
+        leads_on: whether a form leads to another site in the end; see `Pages.page`.
         in_popups: whether an app may open the page in a popup that must keep its opener.
     """
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"style-src 'sha256-{digest}'",
+            f"style-src {_hash(style)}",
+            *((f"script-src {_hash(script)}",) if script else ()),
+            *(("img-src data:",) if images else ()),
             # Chromium applies this directive to every redirect after a form's POST: ours to the
             # client, and the client's own to another host or to an app's scheme (`claude:`),
-            # which is unknown here. No source expression matches every scheme, not even `*` (CSP
-            # §6.7.2.8). So it is set only on pages that lead to no client. The others are protected
-            # by their templates, which escape every value and run no script, and by the CSRF token.
+            # which is unknown here. Likewise to a login elsewhere, and its own to another host. No
+            # source expression matches every scheme, not even `*` (CSP §6.7.2.8). So it is set only
+            # on pages that lead to neither. The others are protected by their templates, which
+            # escape every value and run one known script at most, and by the CSRF token.
             *(() if leads_on else ("form-action 'self'",)),
             "frame-ancestors 'none'",
             "base-uri 'none'",
@@ -52,3 +62,8 @@ def page_headers(
     opener = "unsafe-none" if in_popups else "same-origin"
     fields = (("Cross-Origin-Opener-Policy", opener), ("Content-Security-Policy", policy))
     return (*_ALWAYS, *fields)
+
+
+def _hash(content: str) -> str:
+    """Return the source expression of an element with this content (CSP §2.3.1)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

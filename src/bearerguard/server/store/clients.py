@@ -16,6 +16,7 @@ from bearerguard.server.store.connection import (
     is_storable,
     prepared_insert,
 )
+from bearerguard.server.store.people import personal_tokens
 from bearerguard.server.store.schema import (
     REMOVED,
     assertions,
@@ -23,6 +24,7 @@ from bearerguard.server.store.schema import (
     client_secrets,
     clients,
     codes,
+    device_codes,
     grants,
     registrations,
     stands,
@@ -66,7 +68,8 @@ def add(connection: Connection, **values: Unpack[ClientRow]) -> None:
 def remove(connection: Connection, client_id: str) -> bool:
     """Mark a client as removed, and delete its secrets and origins; False if there is none.
 
-    Pruning removes its tokens, grants, codes and consents, and then its row, in slices.
+    Pruning removes its tokens, grants, codes, consents and the personal tokens that it made, and
+    then its row, in slices.
     """
     removed = connection.execute(
         update(clients)
@@ -85,8 +88,8 @@ def is_being_removed(connection: Connection, client_id: str) -> bool:
 
 
 def is_user(connection: Connection, subject: str) -> bool:
-    """Whether a user with this id has a grant or a code."""
-    for table in (grants, codes):
+    """Whether a user with this id has a grant, a code or a personal token."""
+    for table in (grants, codes, device_codes, personal_tokens):
         query = select(table.c.user_id).where(table.c.user_id == subject).limit(1)
         if connection.execute(query).first() is not None:
             return True
@@ -151,12 +154,35 @@ def keep(
         connection.execute(
             _CHANGE, {"client": client_id, "named": row["name"], "chosen": row["options"]}
         )
+    _set_origins(connection, client_id, origins)
+    return True
+
+
+def change(connection: Connection, row: ClientRow, origins: Sequence[str]) -> None:
+    """Change a client to what `row` has; nothing happens if it was removed in between."""
+    lifetime = row.get("access_lifetime")
+    values: dict[str, object] = {"name": row["name"], "options": row["options"]}
+    if lifetime is not None:
+        # Never less than before: tokens of the longer lifetime may be valid still, and a revocation
+        # is kept for as long as the longest that there is.
+        known = clients.c.access_lifetime
+        values["access_lifetime"] = case((known > lifetime, known), else_=lifetime)
+    changing = update(clients).where(clients.c.client_id == row["client_id"], stands())
+    if connection.execute(changing.values(**values)).rowcount:
+        _set_origins(connection, row["client_id"], origins)
+
+
+def remove_secrets(connection: Connection, client_id: str) -> None:
+    """Remove all secrets of a client, which has another way to authenticate."""
+    connection.execute(delete(client_secrets).where(client_secrets.c.client_id == client_id))
+
+
+def _set_origins(connection: Connection, client_id: str, origins: Sequence[str]) -> None:
     registered = set(connection.execute(_ORIGINS, {"client": client_id}).scalars())
     for origin in registered - set(origins):
         connection.execute(_REMOVE_ORIGIN, {"client": client_id, "gone": origin})
     for origin in set(origins) - registered:
         connection.execute(_ADD_ORIGIN, {"client_id": client_id, "origin": origin})
-    return True
 
 
 # Secrets
@@ -236,24 +262,52 @@ def is_origin(connection: Executes, origin: str) -> bool:
     return connection.execute(_IS_ORIGIN, {"origin": origin}).first() is not None
 
 
-# Assertions
+# What is used once, or remembered for a while: assertions, proofs, logins, logouts and forms
 
 _IS_USED = Prepared(select(assertions.c.digest).where(assertions.c.digest == bindparam("digest")))
 _USE = prepared_insert(assertions, unless_known=True)
 
 
-def use_assertion(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
-    """Record that an assertion was used; False if it was used before.
+def use_once(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
+    """Record that something was used, such as an assertion; False if it was used before.
 
     Its digest is looked up under every key of the server and recorded under the first, the newest.
     """
-    if is_used_assertion(connection, digests[1:]):
+    if is_used(connection, digests[1:]):
         return False
     used = connection.execute(_USE, {"digest": digests[0], "expires_at": expires_at})
     return used.rowcount == 1
 
 
-def is_used_assertion(connection: Executes, digests: Sequence[str]) -> bool:
-    """Whether an assertion was used; its digests are those under every key of the server."""
+def is_used(connection: Executes, digests: Sequence[str]) -> bool:
+    """Whether something was used; its digests are those under every key of the server."""
     found = (connection.execute(_IS_USED, {"digest": each}).first() for each in digests)
     return any(each is not None for each in found)
+
+
+_REMEMBERED_UNTIL = Prepared(
+    select(assertions.c.expires_at).where(assertions.c.digest == bindparam("digest"))
+)
+_REMEMBER = Prepared(
+    (_new := postgresql.insert(assertions))
+    .values(digest=bindparam("digest"), expires_at=bindparam("expires_at"))
+    .on_conflict_do_update(
+        index_elements=["digest"],
+        set_={"expires_at": _new.excluded.expires_at},
+        where=assertions.c.expires_at < _new.excluded.expires_at,
+    )
+)
+
+
+def remember_until(connection: Connection, digest: str, expires_at: float) -> None:
+    """Remember something until a time, or until a later one that is recorded already."""
+    connection.execute(_REMEMBER, {"digest": digest, "expires_at": expires_at})
+
+
+def remembered_until(connection: Executes, digests: Sequence[str]) -> float:
+    """Return until when something is remembered; 0 if it is not.
+
+    Its digests are those under every key of the server.
+    """
+    found = (connection.execute(_REMEMBERED_UNTIL, {"digest": each}).scalar() for each in digests)
+    return max(each or 0.0 for each in found)

@@ -29,8 +29,8 @@ from bearerguard.server.store.connection import (
     Values,
 )
 from bearerguard.server.store.engines.interface import DatabaseEngine
+from bearerguard.server.store.engines.pool import Pool, Pooled
 from bearerguard.server.store.engines.sqlite import SqliteEngine
-from bearerguard.server.store.pool import Pool, Pooled
 
 T = TypeVar("T")
 # How much an operation needs of the database. An outage ends when one works that needs as much as

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import (
+    ColumnElement,
+    Table,
     and_,
     bindparam,
     case,
@@ -17,10 +19,14 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
+    or_,
     select,
+    tuple_,
     update,
 )
 
+from bearerguard.server.store import devices
 from bearerguard.server.store.connection import (
     Connection,
     Executes,
@@ -28,11 +34,12 @@ from bearerguard.server.store.connection import (
     Row,
     prepared_insert,
 )
-from bearerguard.server.store.people import users
+from bearerguard.server.store.people import sessions, users
 from bearerguard.server.store.schema import (
     access_tokens,
     clients,
     codes,
+    device_codes,
     grants,
     refresh_tokens,
     stands,
@@ -66,8 +73,13 @@ class CodeRow(TypedDict):
     created_at: float
     expires_at: float
     dpop_jkt: NotRequired[str | None]
+    amr: NotRequired[str | None]
+    upstream: NotRequired[str | None]
+    upstream_sid: NotRequired[str | None]
 
 
+# What rows say of a login by which nothing is known but that it was here.
+_HERE = {"amr": None, "upstream": None, "upstream_sid": None}
 _ADD_CODE = prepared_insert(codes, "redeemed_at", "grant_id")
 _FIND_CODE = Prepared(
     select(
@@ -92,7 +104,7 @@ _REDEEM_CODE = Prepared(
 
 def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
     """Add a code."""
-    connection.execute(_ADD_CODE, {"dpop_jkt": None, **values})
+    connection.execute(_ADD_CODE, {"dpop_jkt": None, **_HERE, **values})
 
 
 def find_code(connection: Executes, *digests: str) -> Row | None:
@@ -123,6 +135,9 @@ class GrantRow(TypedDict):
     expires_at: float
     access_expires_at: float | None
     cnf: NotRequired[str | None]
+    amr: NotRequired[str | None]
+    upstream: NotRequired[str | None]
+    upstream_sid: NotRequired[str | None]
 
 
 _ADD_GRANT = prepared_insert(grants, "revoked_at", "generation")
@@ -136,12 +151,28 @@ _REVOKE_GRANT = Prepared(
 
 def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
     """Add a grant."""
-    connection.execute(_ADD_GRANT, {"cnf": None, **values})
+    connection.execute(_ADD_GRANT, {"cnf": None, **_HERE, **values})
 
 
 def find_grant(connection: Executes, grant_id: str) -> Row | None:
     """Return the row of a grant; None if there is none."""
     return connection.execute(_FIND_GRANT, {"grant": grant_id}).one_or_none()
+
+
+_FIND_ALLOWED = Prepared(
+    select(grants.c.scope, grants.c.resources).where(
+        grants.c.user_id == bindparam("user"),
+        grants.c.client_id == bindparam("client"),
+        grants.c.revoked_at.is_(None),
+        grants.c.expires_at > bindparam("now"),
+    )
+)
+
+
+def find_allowed(connection: Executes, user_id: str, client_id: str, now: float) -> list[Row]:
+    """Return `scope` and `resources` of the grants that a client has from a user now."""
+    values = {"user": user_id, "client": client_id, "now": now}
+    return list(connection.execute(_FIND_ALLOWED, values))
 
 
 def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
@@ -160,6 +191,12 @@ def revoke_grants_of_user(
     standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
         standing = and_(standing, grants.c.client_id == client_id)
+    return _revoke_grants(connection, standing, now)
+
+
+def _revoke_grants(
+    connection: Connection, standing: ColumnElement[bool], now: float
+) -> tuple[list[str], float]:
     query = select(grants.c.grant_id, grants.c.access_expires_at).where(standing)
     found = connection.execute(query.order_by(grants.c.created_at)).all()
     ends = (
@@ -173,8 +210,98 @@ def revoke_grants_of_user(
     return [row.grant_id for row in found], until
 
 
+def revoke_grants_of_client(
+    connection: Connection,
+    client_id: str,
+    place: tuple[float, str],
+    *,
+    now: float,
+    until: float,
+    most: int,
+) -> tuple[int, tuple[float, str]]:
+    """Revoke the next `most` active grants to a client that were made by `until`, the oldest first.
+
+    `place` is where the slice before has ended: a time and a grant id. Returns how many were
+    revoked, and where this slice ends.
+    """
+    created = tuple_(grants.c.created_at, grants.c.grant_id)
+    found = connection.execute(
+        select(grants.c.created_at, grants.c.grant_id)
+        .where(
+            grants.c.client_id == client_id,
+            created > tuple_(literal(place[0]), literal(place[1])),
+            grants.c.created_at <= until,
+            grants.c.revoked_at.is_(None),
+        )
+        .order_by(grants.c.created_at, grants.c.grant_id)
+        .limit(most)
+    ).all()
+    if not found:
+        return 0, place
+    chosen = grants.c.grant_id.in_([row.grant_id for row in found])
+    connection.execute(update(grants).where(chosen).values(revoked_at=now))
+    return len(found), (found[-1].created_at, found[-1].grant_id)
+
+
+def end_codes_of_client(connection: Connection, client_id: str) -> None:
+    """Let the unredeemed codes of a client expire, as `end_codes_of_user` does."""
+    for table in (codes, device_codes):
+        ending = update(table).where(table.c.client_id == client_id, table.c.redeemed_at.is_(None))
+        connection.execute(ending.values(expires_at=0.0))
+
+
+def revoke_grants_of_login(
+    connection: Connection, user_id: str, now: float, upstream: str, sid: str | None
+) -> tuple[list[str], float]:
+    """Revoke the active grants of a user who logged in elsewhere; end the unredeemed codes.
+
+    `upstream` is the issuer there, and `sid` its session, None for all of them. Returns the same as
+    `revoke_grants_of_user`.
+    """
+    standing = and_(
+        grants.c.user_id == user_id, grants.c.revoked_at.is_(None), grants.c.upstream == upstream
+    )
+    for table in (codes, device_codes):
+        pending = and_(
+            table.c.user_id == user_id, table.c.redeemed_at.is_(None), table.c.upstream == upstream
+        )
+        if sid is not None:
+            pending = and_(pending, _is_of_session(table, sid))
+        connection.execute(update(table).where(pending).values(expires_at=0.0))
+    if sid is not None:
+        standing = and_(standing, _is_of_session(grants, sid))
+    return _revoke_grants(connection, standing, now)
+
+
+def _is_of_session(table: Table, sid: str) -> ColumnElement[bool]:
+    """Return the condition of a login by a session, or by one that its ID token did not name."""
+    return or_(table.c.upstream_sid == sid, table.c.upstream_sid.is_(None))
+
+
+def users_of_session(connection: Executes, upstream: str, sid: str) -> list[str]:
+    """Return the ids of the users who have logged in by a session of an issuer elsewhere.
+
+    What is left of a login may be a code alone, which nobody has redeemed yet.
+    """
+    return [
+        each
+        for query in _USERS_OF_SID
+        for each in connection.execute(query, {"upstream": upstream, "sid": sid}).scalars()
+    ]
+
+
+_USERS_OF_SID = [
+    Prepared(
+        select(table.c.user_id)
+        .where(table.c.upstream_sid == bindparam("sid"), table.c.upstream == bindparam("upstream"))
+        .distinct()
+    )
+    for table in (sessions, codes, device_codes, grants)
+]
+
+
 def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:
-    """Let the unredeemed codes of a user expire: for one client, or for all.
+    """Let the unredeemed codes of a user expire, those of devices too: for one client, or for all.
 
     For machines whose clocks differ, too: the codes expire at 0, and not at this machine's time.
     """
@@ -182,6 +309,7 @@ def end_codes_of_user(connection: Connection, user_id: str, client_id: str | Non
     if client_id is not None:
         ending = ending.where(codes.c.client_id == client_id)
     connection.execute(ending.values(expires_at=0.0))
+    devices.end_of_user(connection, user_id, client_id)
 
 
 # Refresh tokens
@@ -207,6 +335,7 @@ _FIND_REFRESH_TOKEN = Prepared(
         grants.c.resources,
         grants.c.auth_time,
         grants.c.acr,
+        grants.c.amr,
         grants.c.revoked_at,
         grants.c.cnf,
         grants.c.expires_at.label("granted_until"),
@@ -346,12 +475,13 @@ class AccessTokenRow(TypedDict):
     acr: NotRequired[str | None]
     act: NotRequired[str | None]
     cnf: NotRequired[str | None]
+    amr: NotRequired[str | None]
     issued_at: float
     expires_at: float
 
 
 # What a row may leave out.
-_OPTIONAL = {"auth_time": None, "acr": None, "act": None, "cnf": None}
+_OPTIONAL = dict.fromkeys(("auth_time", "acr", "act", "cnf", "amr"))
 _ADD_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at")
 _KEEP_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at", unless_known=True)
 _FIND_ACCESS_TOKEN = Prepared(

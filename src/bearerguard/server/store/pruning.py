@@ -25,14 +25,21 @@ from sqlalchemy import (
 
 from bearerguard.server.store.clients import remove as remove_client
 from bearerguard.server.store.connection import Connection, Executes
-from bearerguard.server.store.people import consents, login_attempts, sessions
+from bearerguard.server.store.people import (
+    consents,
+    login_attempts,
+    personal_tokens,
+    sessions,
+)
 from bearerguard.server.store.schema import (
     access_tokens,
     assertions,
     client_secrets,
     clients,
     codes,
+    device_codes,
     grants,
+    pushed_requests,
     refresh_tokens,
     registrations,
     revocations,
@@ -40,7 +47,8 @@ from bearerguard.server.store.schema import (
     upkeep,
 )
 
-# Seconds after its expiry for which a replayed code is still recognised.
+# Seconds after its expiry for which a replayed code is still recognised, and a device learns that
+# its code has expired.
 _CODE_MEMORY = 3600.0
 # Seconds after its expiry for which a revoked token keeps its row: the clocks of the machines
 # differ, and without its row a JWT is valid.
@@ -104,15 +112,17 @@ def _rows(key: Column[Any], at: Column[Any], is_due: _Condition | None = None) -
     return _slices(key, at, is_due or (lambda now, _: at <= now), remove)
 
 
-# The tables of a grant's tokens, with their primary keys.
+# The tables of a grant's tokens, with their primary keys. A grant that has expired stays until the
+# personal tokens end that its client made by it: what revokes the grant ends them, too.
 _TOKENS: Mapping[Table, Column[Any]] = {
     refresh_tokens: refresh_tokens.c.digest,
     access_tokens: access_tokens.c.token_key,
+    personal_tokens: personal_tokens.c.token_id,
 }
 
 
 def _is_empty(now: float) -> ColumnElement[bool]:
-    """Return the condition that a grant has no valid token, so that none can be issued from it."""
+    """Return the condition that a grant has no valid token, so that nothing depends on it."""
     ends = grants.c.access_expires_at
     return and_(
         or_(ends.is_(None), ends <= now),
@@ -172,7 +182,13 @@ def removed_clients(connection: Executes, _now: float, _grace: float, most: int)
     found = _grants_with_tokens(connection, of_client, grants.c.client_id, most)
     if found is not None:
         return found
-    for key in (access_tokens.c.token_key, codes.c.digest, consents.c.user_id):
+    for key in (
+        access_tokens.c.token_key,
+        codes.c.digest,
+        device_codes.c.digest,
+        consents.c.user_id,
+        personal_tokens.c.token_id,
+    ):
         table: Table = key.table
         its_own = table.c.client_id == client_id
         keys = connection.execute(select(key).where(its_own).limit(most)).scalars()
@@ -190,9 +206,8 @@ def _remove_unused_clients(
 ) -> int:
     """Remove clients that nobody uses; look again in a day at those that still have a grant."""
     its_own = registrations.c.client_id
-    used = exists().where(grants.c.client_id == its_own) | exists().where(
-        codes.c.client_id == its_own
-    )
+    using = (grants, codes, device_codes, personal_tokens)
+    used = or_(*(exists().where(table.c.client_id == its_own) for table in using))
     chosen = its_own.in_(client_ids)
     connection.execute(
         update(registrations).where(chosen, due, used).values(expires_at=now + _LOOK_AGAIN)
@@ -203,6 +218,18 @@ def _remove_unused_clients(
     if unused:
         connection.execute(delete(registrations).where(its_own.in_(unused)))
     return 0  # pruning counts the rows when it removes them
+
+
+def _remove_attempts(
+    connection: Connection, digests: Sequence[Any], due: ColumnElement[bool], _now: float
+) -> int:
+    """Remove limits that have recovered; those that an attempt is charged to at the moment stay.
+
+    An attempt locks several, in an order of its own: who waited for one could wait for ever.
+    """
+    digest = login_attempts.c.digest
+    free = select(digest).where(digest.in_(digests), due).with_for_update(skip_locked=True)
+    return connection.execute(delete(login_attempts).where(digest.in_(free))).rowcount
 
 
 def _forget_successors(
@@ -219,6 +246,12 @@ KINDS: Mapping[str, Kind] = {
     "removed clients": removed_clients,
     "codes": _rows(
         codes.c.digest, codes.c.expires_at, lambda now, _: codes.c.expires_at <= now - _CODE_MEMORY
+    ),
+    "pushed requests": _rows(pushed_requests.c.digest, pushed_requests.c.expires_at),
+    "device codes": _rows(
+        device_codes.c.digest,
+        device_codes.c.expires_at,
+        lambda now, _: device_codes.c.expires_at <= now - _CODE_MEMORY,
     ),
     "access tokens": _rows(
         access_tokens.c.token_key,
@@ -260,7 +293,13 @@ KINDS: Mapping[str, Kind] = {
     "client secrets": _rows(client_secrets.c.digest, client_secrets.c.expires_at),
     "revocations": _rows(revocations.c.position, revocations.c.expires_at),
     "sessions": _rows(sessions.c.digest, sessions.c.expires_at),
-    "login attempts": _rows(login_attempts.c.digest, login_attempts.c.whole_at),
+    "personal tokens": _rows(personal_tokens.c.token_id, personal_tokens.c.expires_at),
+    "login attempts": _slices(
+        login_attempts.c.digest,
+        login_attempts.c.whole_at,
+        lambda now, _: login_attempts.c.whole_at <= now,
+        _remove_attempts,
+    ),
     # After the grants and the codes: the rows of these clients are removed the next time.
     "unused clients": _slices(
         registrations.c.client_id,

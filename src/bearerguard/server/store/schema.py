@@ -39,6 +39,27 @@ _DIGEST = String(64)
 # The most characters that a user's id may have (OpenID Connect Core 1.0 §2: those of `sub`).
 MAX_ID = 255
 _ID = String(MAX_ID)
+# Rows of logins elsewhere, which a logout token without a subject names.
+_HAS_SID = text("upstream_sid IS NOT NULL")
+
+
+def login_columns() -> tuple[Column[str], Column[str], Column[str]]:
+    """Return the columns that say how a user logged in.
+
+    They are the claim `amr`, a JSON array; the issuer where the user logged in, NULL for here;
+    and the issuer's session, its claim `sid`.
+    """
+    return Column("amr", Text), Column("upstream", _ID), Column("upstream_sid", _ID)
+
+
+def sid_index(table: str) -> Index:
+    """Return the index of a table by the sessions of upstreams."""
+    return Index(
+        f"ix_{table}_upstream_sid",
+        "upstream_sid",
+        sqlite_where=_HAS_SID,
+        postgresql_where=_HAS_SID,
+    )
 
 
 def _client() -> Column[str]:
@@ -145,8 +166,12 @@ grants: Table = Table(
     Column("generation", Integer, nullable=False, server_default=text("0")),
     # The claim `cnf` of the key that the refresh tokens are bound to, a JSON object; NULL for none.
     Column("cnf", Text),
-    Index(None, "client_id"),
-    Index(None, "user_id"),
+    *login_columns(),
+    sid_index("grants"),
+    # Lists of grants, the newest first: of all, of a client and of a user, in pages.
+    Index("ix_grants_newest", "created_at", "grant_id"),
+    Index("ix_grants_client_newest", "client_id", "created_at", "grant_id"),
+    Index("ix_grants_user_newest", "user_id", "created_at", "grant_id"),
     Index(None, "expires_at"),
     # Grants that pruning removes.
     Index(
@@ -176,6 +201,54 @@ codes: Table = Table(
     Column("grant_id", _ID),
     # The thumbprint of the key that must redeem it (RFC 9449 §10); NULL for any.
     Column("dpop_jkt", _DIGEST),
+    *login_columns(),
+    sid_index("codes"),
+    Index(None, "client_id"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+# Authorization requests that clients have pushed (RFC 9126). No foreign key, which would need one
+# more index: whoever uses one looks its client up.
+pushed_requests: Table = Table(
+    "pushed_requests",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("client_id", _ID, nullable=False),
+    # The parameters, as a query.
+    Column("parameters", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    # Put off once, when a user has arrived.
+    Column("expires_at", Double, nullable=False),
+    # When the client got a code for it, or an error.
+    Column("used_at", Double),
+    Index(None, "expires_at"),
+)
+
+# What devices have asked for, until somebody decides and the device has its tokens (RFC 8628).
+device_codes: Table = Table(
+    "device_codes",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("user_code", _DIGEST, nullable=False, unique=True),
+    # No foreign key: a client with a metadata document has no row before a user allows it
+    # something.
+    Column("client_id", _ID, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("resources", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    # Seconds between two polls; each that came too soon has added to it. The last that did not.
+    Column("poll_interval", Double, nullable=False),
+    Column("polled_at", Double),
+    # When somebody allowed or refused it; who allowed it, NULL for nobody.
+    Column("decided_at", Double),
+    Column("user_id", _ID),
+    Column("auth_time", Double),
+    Column("acr", Text),
+    *login_columns(),
+    Column("redeemed_at", Double),
+    sid_index("device_codes"),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -230,6 +303,8 @@ access_tokens: Table = Table(
     Column("act", Text),
     # The claim `cnf` of a token that is bound to a key, a JSON object; NULL for any other.
     Column("cnf", Text),
+    # The claim `amr`, a JSON array.
+    Column("amr", Text),
     Column("issued_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("revoked_at", Double),
@@ -239,7 +314,8 @@ access_tokens: Table = Table(
 )
 
 # What is accepted once and was used: client assertions, DPoP proofs (RFC 7523 §3, RFC 9449 §11.1),
-# and logins that an authorization request demanded.
+# and logins that an authorization request demanded; and who was logged out elsewhere, for logins
+# that come back after it.
 assertions: Table = Table(
     "assertions",
     metadata,

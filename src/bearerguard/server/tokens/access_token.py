@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ _OPAQUE, _OPAQUE_PREFIX = "access token", "bga_"
 class Authorization:
     """What a token grants: its client, subject, scopes and resources.
 
+    `amr` are the methods by which the user was authenticated (RFC 8176), empty if unknown.
     `actor` is who acts for the subject, the claim `act`. A token with `not_after` (Unix seconds)
     expires then at the latest. `confirmation` is the claim `cnf`, the key that it is bound to.
     """
@@ -45,6 +46,7 @@ class Authorization:
     grant_id: str | None = None
     auth_time: float | None = None
     acr: str | None = None
+    amr: tuple[str, ...] = ()
     actor: Mapping[str, Any] | None = None
     not_after: float | None = None
     confirmation: Mapping[str, str] | None = None
@@ -151,8 +153,11 @@ class AccessTokens:
 
     def find(self, value: str) -> FoundAccessToken | None:
         """Return what is known of a presented token, or None if it is not this server's."""
-        content = self._signed_claims(value)
+        is_opaque = value.startswith(_OPAQUE_PREFIX)
+        content = None if is_opaque else self._signed_claims(value)
         if content is None:
+            if not is_opaque:
+                return None  # what anybody can make up costs no statement
             row = rows.find_access_token(self._database, *self._secret.digests(_OPAQUE, value))
             if row is None:
                 return None
@@ -200,6 +205,8 @@ class AccessTokens:
             content["auth_time"] = int(authorization.auth_time)
         if authorization.acr is not None:
             content["acr"] = authorization.acr
+        if authorization.amr:
+            content["amr"] = list(authorization.amr)
         if authorization.actor is not None:
             content["act"] = dict(authorization.actor)
         if authorization.confirmation:
@@ -218,6 +225,7 @@ class AccessTokens:
             "audience": json.dumps(authorization.resources),
             "auth_time": authorization.auth_time,
             "acr": authorization.acr,
+            "amr": amr_text(authorization.amr),
             "act": json.dumps(content["act"]) if "act" in content else None,
             "cnf": json.dumps(content["cnf"]) if "cnf" in content else None,
             "issued_at": content["iat"],
@@ -243,6 +251,8 @@ class AccessTokens:
             content["auth_time"] = int(row.auth_time)
         if row.acr is not None:
             content["acr"] = row.acr
+        if row.amr is not None:
+            content["amr"] = json.loads(row.amr)
         if row.act is not None:
             content["act"] = json.loads(row.act)
         if row.cnf is not None:
@@ -260,6 +270,16 @@ class AccessTokens:
             return None
         named = self._any_issuer or token.claims.get("iss") == self._settings.issuer
         return token.claims if named and self._keys.verifies(token, header) else None
+
+
+def amr_text(methods: Sequence[str]) -> str | None:
+    """Return authentication methods as rows have them, None for none."""
+    return json.dumps(list(methods)) if methods else None
+
+
+def amr_of(text: str | None) -> tuple[str, ...]:
+    """Return the authentication methods of a row."""
+    return () if text is None else tuple(json.loads(text))
 
 
 def row_for(known: FoundAccessToken) -> AccessTokenRow:

@@ -1,5 +1,7 @@
 """DPoP proofs at the token endpoint (RFC 9449 §5, §8): who sends one gets tokens bound to its key.
 
+The server's own API for tokens of its users checks the proofs of bound tokens here, too (§7).
+
 A proof is checked before the client authenticates, so that a demand for a nonce uses up no client
 assertion, and used after that. One row decides which request used it, for all processes. A request
 without a proof costs nothing here.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bearerguard.errors import REPLAYED_PROOF, NonceRequired, ProofError
+from bearerguard.errors import REPLAYED_PROOF, NonceRequired, ProofError, TokenError
 from bearerguard.protocol import dpop, names
 from bearerguard.protocol.dpop import CheckedProof
 from bearerguard.runtime.messages import Request
@@ -84,7 +86,7 @@ class TokenRequestProofs:
         """Record that a proof was used (§11.1); raises `OAuthError` if it was used before."""
         digests = self._secret.digests("DPoP proof", proof.replay_key.hex())
         with self._database.write(concurrent=True) as connection:
-            is_first = rows.use_assertion(connection, digests, proof.expires_at + _SKEW)
+            is_first = rows.use_once(connection, digests, proof.expires_at + _SKEW)
         if not is_first:
             raise _refused(ProofError(REPLAYED_PROOF, "make a new proof for each request"))
 
@@ -94,6 +96,31 @@ class TokenRequestProofs:
         if self._nonces is None or not self._nonces.is_old(proof.nonce or "", now):
             return ()
         return self._fresh_nonce(now)
+
+    def check_bound(self, request: Request, url: str, token: bytes, jkt: str) -> None:
+        """Check, and use, the proof of a request to `url` whose token is bound to a key (§7.1).
+
+        `jkt` is the thumbprint of that key. Raises `OAuthError`, a `TokenError` of whose key is
+        another one included.
+        """
+        now = self._clock()
+        try:
+            proof = self._checker.check(
+                request.values(b"dpop"),
+                method=request.method,
+                target=dpop.target(url),
+                now=now,
+                token_digest=dpop.token_digest(token.decode("ascii")),
+                jkt=jkt,
+            )
+        except ProofError as error:
+            demanded = isinstance(error, NonceRequired)
+            raise _refused(error, *(self._fresh_nonce(now) if demanded else ())) from error
+        except TokenError as error:
+            raise OAuthError(
+                names.INVALID_TOKEN, error.reason.description, reason=error.reason.code
+            ) from error
+        self.use(proof)
 
     def _fresh_nonce(self, now: float) -> tuple[tuple[str, str], ...]:
         return () if self._nonces is None else ((names.DPOP_NONCE, self._nonces.make(now)),)

@@ -205,14 +205,14 @@ class KeyRing:
                     **fresh,
                 )
             self._keep_newest(connection)
-            self._revocations.note(connection, [("kid", kid)], now)
+            batch = self._revocations.note(connection, [("kid", kid)], now)
         self._versions.forget()
         self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
         if in_use is gone:
             self._audit.emit(
                 "key_made", kid=fresh["kid"], algorithm=self._settings.signing.algorithm
             )
-        self._revocations.announce(("kid", kid))
+        self._revocations.announce(batch)
         return self._current().kid
 
     def _keep_newest(self, connection: Connection) -> None:

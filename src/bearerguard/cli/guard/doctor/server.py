@@ -75,7 +75,7 @@ STORED = Rule(
 )
 FRAMES = Rule(
     "server.frames",
-    "pages forbid frames, scripts and a base: Content-Security-Policy with frame-ancestors",
+    "pages forbid frames, unknown scripts and a base: Content-Security-Policy with frame-ancestors",
     "let the proxy pass the Content-Security-Policy of the pages on, and add no laxer one",
     "RFC 9700 §4.16",
 )
@@ -293,7 +293,7 @@ def pages(page: Exchange) -> Iterator[Finding]:
     elif "unsafe-inline" in policy or "default-src" not in policy:
         yield FRAMES.warning(f"Content-Security-Policy: {quoted(policy)}")
     else:
-        yield FRAMES.ok("pages have frame-ancestors 'none', and no scripts")
+        yield FRAMES.ok("pages have frame-ancestors 'none', and no unknown scripts")
     opener = page.field("cross-origin-opener-policy")
     if opener == "same-origin":
         yield OPENER.ok(f"pages have Cross-Origin-Opener-Policy: {opener}")

@@ -1,0 +1,1 @@
+"""What users have allowed: lists and ends it, for the users on their own page and for operators."""
