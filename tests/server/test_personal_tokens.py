@@ -282,10 +282,9 @@ def test_it_stays_valid_when_the_servers_secret_is_renewed_and_the_old_one_goes(
     later.close()
 
 
+@pytest.mark.sqlite_only
 def test_a_store_that_refuses_to_write_refuses_no_token(harness: Harness) -> None:
     new = add(harness)
-    if harness.store.engine_name != "sqlite":
-        pytest.skip("a trigger refuses the update")
     harness.store.run(
         "CREATE TRIGGER no_update BEFORE UPDATE ON personal_tokens"
         " BEGIN SELECT RAISE(ABORT, 'is_full'); END"
