@@ -20,7 +20,8 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server import engine
 from bearerguard.server.http.parameters import from_form
-from bearerguard.server.login.people import PASSWORD_ACR, LoginParts, People
+from bearerguard.server.login.login_endpoint import LoginParts
+from bearerguard.server.login.people import PASSWORD_ACR, People
 from bearerguard.server.login.session import Method, ProofLapsed, SignedIn
 from bearerguard.server.login.steps import (
     Demands,

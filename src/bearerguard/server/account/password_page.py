@@ -15,9 +15,8 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.accounts import Account, fingerprint_of
-from bearerguard.server.login.login_endpoint import ACCOUNT, BUSY_SECONDS
+from bearerguard.server.login.login_endpoint import ACCOUNT, BUSY_SECONDS, LoginParts
 from bearerguard.server.login.passwords import MAX_LENGTH, MIN_LENGTH, check_new
-from bearerguard.server.login.people import LoginParts
 from bearerguard.server.login.session import ProofLapsed, SignedIn
 from bearerguard.server.login.steps import LOGIN, see_other
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.errors import PasswordsBusy
@@ -22,6 +23,7 @@ from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.session import ProofLapsed, Sessions, SignedIn
 from bearerguard.server.login.steps import LOGIN, Logins, Offer, PendingRequest, Proof, see_other
 from bearerguard.server.login.throttle import Throttle
+from bearerguard.server.login.ticket import Tickets
 from bearerguard.server.pages import Link, Pages
 from bearerguard.server.pages.error_pages import ErrorPages
 from bearerguard.server.store.connection import Connection
@@ -34,37 +36,35 @@ BUSY_SECONDS = 5
 _MAX_SHOWN = 200  # characters of the username that was typed: no account has a longer one
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginParts:
+    """The parts of a login, for its page and its methods, and for the pages of an account above."""
+
+    base: str  # the path of the issuer's URL, before `/oauth`
+    pages: Pages
+    errors: ErrorPages
+    csrf: Csrf
+    tickets: Tickets
+    logins: Logins
+    accounts: Accounts
+    sessions: Sessions
+    throttle: Throttle
+    known_browsers: KnownBrowsers
+    audit: Audit
+    leads_on: bool  # whether the login is on another site, or may be
+
+
 class LoginEndpoint:
-    """Handles requests to the login and logout paths.
+    """Handles requests to the login and logout paths."""
 
-    Args:
-        base: the path of the issuer's URL, before `/oauth`.
-        pages: renders the pages.
-        errors: shows the error pages.
-        csrf: protects the forms.
-        logins: opens the pending authorization request, and has what the page offers.
-        sessions: finds and ends sessions.
-        audit: receives the events.
-    """
-
-    def __init__(
-        self,
-        base: str,
-        *,
-        pages: Pages,
-        errors: ErrorPages,
-        csrf: Csrf,
-        logins: Logins,
-        sessions: Sessions,
-        audit: Audit,
-    ) -> None:
-        self._base = base
-        self._pages = pages
-        self._errors = errors
-        self._csrf = csrf
-        self._logins = logins
-        self._sessions = sessions
-        self._audit = audit
+    def __init__(self, parts: LoginParts) -> None:
+        self._base = parts.base
+        self._pages = parts.pages
+        self._errors = parts.errors
+        self._csrf = parts.csrf
+        self._logins = parts.logins
+        self._sessions = parts.sessions
+        self._audit = parts.audit
 
     def login(self, request: Request) -> Response:
         """Return the response to a request to the login page; a POST is for `PasswordLogin`."""
@@ -172,15 +172,7 @@ class PasswordLogin:
 
     Args:
         page: the login page.
-        errors: shows the error pages.
-        csrf: protects the form.
-        logins: opens the pending authorization request, and goes on after a login.
-        accounts: checks passwords.
-        sessions: has what they say of a password.
-        throttle: limits login attempts.
-        known_browsers: the browsers that users have signed in with before.
-        audit: receives the events.
-        base: the path of the issuer's URL, before `/oauth`.
+        parts: the parts of the login.
         acr_values: the authentication contexts of a password.
     """
 
@@ -188,30 +180,18 @@ class PasswordLogin:
     paths: frozenset[str] = frozenset({LOGIN})
 
     def __init__(
-        self,
-        page: LoginEndpoint,
-        *,
-        errors: ErrorPages,
-        csrf: Csrf,
-        logins: Logins,
-        accounts: Accounts,
-        sessions: Sessions,
-        throttle: Throttle,
-        known_browsers: KnownBrowsers,
-        audit: Audit,
-        base: str,
-        acr_values: Sequence[str],
+        self, page: LoginEndpoint, parts: LoginParts, *, acr_values: Sequence[str]
     ) -> None:
         self._page = page
-        self._errors = errors
-        self._csrf = csrf
-        self._logins = logins
-        self._accounts = accounts
-        self._sessions = sessions
-        self._throttle = throttle
-        self._known_browsers = known_browsers
-        self._audit = audit
-        self.offers: Sequence[Offer] = (Offer(base + LOGIN),)
+        self._errors = parts.errors
+        self._csrf = parts.csrf
+        self._logins = parts.logins
+        self._accounts = parts.accounts
+        self._sessions = parts.sessions
+        self._throttle = parts.throttle
+        self._known_browsers = parts.known_browsers
+        self._audit = parts.audit
+        self.offers: Sequence[Offer] = (Offer(parts.base + LOGIN),)
         self.acr_values: Sequence[str] = acr_values
 
     def check(self, connection: Connection, proof: Proof) -> None:

@@ -31,6 +31,7 @@ from bearerguard.server.login.login_endpoint import (
     BUSY_SECONDS,
     LOGOUT,
     LoginEndpoint,
+    LoginParts,
     PasswordLogin,
 )
 from bearerguard.server.login.passwords import PLACES, Passwords
@@ -158,24 +159,6 @@ class PeopleOptions:
             raise ConfigurationError(
                 "password_login=False: nobody could sign in: pass upstreams=, or current_user="
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginParts:
-    """The parts of a login, for what joins it, and for the pages of an account above it."""
-
-    base: str
-    pages: Pages
-    errors: ErrorPages
-    csrf: Csrf
-    tickets: Tickets
-    logins: Logins
-    accounts: Accounts
-    sessions: Sessions
-    throttle: Throttle
-    known_browsers: KnownBrowsers
-    audit: Audit
-    leads_on: bool  # whether the login is on another site, or may be
 
 
 class People:
@@ -320,15 +303,6 @@ class People:
         self.waiting_paths: Mapping[str, str] = self.upstreams.waiting_paths
         if only_elsewhere:
             self.waiting_paths |= {LOGIN: providers[0].key}  # it goes there at once
-        self._login_endpoint = LoginEndpoint(
-            self._base,
-            pages=self._pages,
-            errors=self.errors,
-            csrf=csrf,
-            logins=self._logins,
-            sessions=self._sessions,
-            audit=audit,
-        )
         self.parts: LoginParts = LoginParts(
             base=self._base,
             pages=self._pages,
@@ -343,19 +317,8 @@ class People:
             audit=audit,
             leads_on=leads_on,
         )
-        password = PasswordLogin(
-            self._login_endpoint,
-            errors=self.errors,
-            csrf=csrf,
-            logins=self._logins,
-            accounts=self.accounts,
-            sessions=self._sessions,
-            throttle=self.throttle,
-            known_browsers=known_browsers,
-            audit=audit,
-            base=self._base,
-            acr_values=by_password,
-        )
+        self._login_endpoint = LoginEndpoint(self.parts)
+        password = PasswordLogin(self._login_endpoint, self.parts, acr_values=by_password)
         joined: list[LoginMethod] = [password] if options.password_login else []
         joined += [self.upstreams, *(make(self.parts) for make in methods)]
         proofs = [make(self.parts) for make in further]
