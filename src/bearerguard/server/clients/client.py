@@ -513,6 +513,14 @@ class Client:
         return self.auth_method != NONE
 
     @property
+    def is_operators_alone(self) -> bool:
+        """Whether nobody but the operator's own client can send its requests.
+
+        Anybody can pose as a public client, and anybody may have registered one.
+        """
+        return self.is_confidential and self.registered_by is None
+
+    @property
     def counted_as(self) -> str:
         """What its requests are counted as where those of all addresses have a limit: its id.
 

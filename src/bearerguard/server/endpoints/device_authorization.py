@@ -58,8 +58,7 @@ class DeviceAuthorizationEndpoint:
             )
         scopes = requested_scopes(parameters, client.scopes, self._settings)
         resources = requested_resources(parameters, self._settings)
-        # Anybody can pose as a public client, and anybody may have registered one.
-        if not client.is_confidential or client.registered_by is not None:
+        if not client.is_operators_alone:
             self._charge(request, client)
         issued = self._codes.issue(client, scopes, resources)
         filled_in = urlencode({"user_code": issued.user_code})

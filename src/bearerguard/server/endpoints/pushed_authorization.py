@@ -99,7 +99,7 @@ class PushedAuthorizationEndpoint:
         A confidential client that an operator has registered pushes for all its users from one
         address.
         """
-        if client.is_confidential and client.registered_by is None:
+        if client.is_operators_alone:
             wait = math.ceil(self._by_client.charge(client.client_id))
         else:
             wait = self._throttle.charge_site(

@@ -123,7 +123,7 @@ def _foreign(
         return Rejected("assertion_of_another_client", {"issued_to": named})
     if issuer.clients is not None and client.client_id not in issuer.clients:
         return Rejected("client_not_trusted_with_issuer")
-    if named is None and (not client.is_confidential or client.registered_by is not None):
+    if named is None and not client.is_operators_alone:
         # Nothing would bind the assertion to a client that somebody has vouched for.
         return Rejected("assertion_not_bound_to_client")
     if kind == names.CLIENT_AUTHENTICATION_JWT:
